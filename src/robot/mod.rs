@@ -1,0 +1,3 @@
+//! The arm: description, kinematics and end-effector pose.
+
+pub mod pose;
