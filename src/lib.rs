@@ -1,4 +1,5 @@
 //! Plans the motion of a robot arm with the world model V-JEPA 2-AC, in real time, as a ROS 2 node.
 
+pub mod camera;
 pub mod clock;
 pub mod robot;
