@@ -2,4 +2,5 @@
 
 pub mod camera;
 pub mod clock;
+pub mod config;
 pub mod robot;

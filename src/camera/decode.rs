@@ -96,12 +96,7 @@ pub fn to_rgb(image: &RawImage<'_>, rgb: &mut Vec<u8>) -> Result<(), FrameError>
     // The last row may come without its padding. `step` is a u32 and `height` is bounded: no overflow in 64 bits.
     let needed = step * (height - 1) + row_bytes;
     if image.data.len() < needed {
-        return Err(FrameError::Truncated {
-            got: image.data.len(),
-            needed,
-            height: image.height,
-            step: image.step,
-        });
+        return Err(FrameError::Truncated { got: image.data.len(), needed, height: image.height, step: image.step });
     }
     rgb.clear();
     rgb.reserve(width * height * 3);
