@@ -4,3 +4,4 @@ pub mod camera;
 pub mod clock;
 pub mod config;
 pub mod robot;
+pub mod window;
