@@ -1,6 +1,7 @@
 //! Camera frames: what a frame is, and how pictures from messages become one.
 
 pub mod decode;
+pub mod file;
 
 use crate::clock::{MonotonicTime, RosTime};
 
