@@ -204,11 +204,8 @@ fn rule(text: &str) -> Option<(Option<String>, String, String)> {
 }
 
 fn remap(option: &str, text: &str) -> Result<Remap, ArgumentError> {
-    let malformed = |expected| ArgumentError::Malformed {
-        option: option.to_owned(),
-        argument: text.to_owned(),
-        expected,
-    };
+    let malformed =
+        |expected| ArgumentError::Malformed { option: option.to_owned(), argument: text.to_owned(), expected };
     if text.starts_with("rostopic://") || text.starts_with("rosservice://") {
         return Err(malformed("a rule without rostopic:// or rosservice://, which this node does not support"));
     }
@@ -275,10 +272,7 @@ mod tests {
         assert_eq!(ros.ignored, ["--disable-stdout-logs"]);
         let node = ros.node_name("/", "vjepa_planner").unwrap();
         assert_eq!(node.fully_qualified(), "/cell/left");
-        assert_eq!(
-            ros.parameters_for(&node).collect::<Vec<_>>(),
-            [("rate_hz", "4.0"), ("planner.horizon", "1")]
-        );
+        assert_eq!(ros.parameters_for(&node).collect::<Vec<_>>(), [("rate_hz", "4.0"), ("planner.horizon", "1")]);
         let remapper = Remapper::new(node, &ros).unwrap();
         assert_eq!(remapper.resolve("image").unwrap(), "/camera/image_raw");
         assert_eq!(remapper.resolve("/cell/image").unwrap(), "/camera/image_raw");
@@ -288,7 +282,8 @@ mod tests {
 
     #[test]
     fn rules_for_another_node_do_not_count() {
-        let (ros, _) = parse("--ros-args -r other:a:=b -r me:a:=c -r other:__node:=x -p other:p:=1 -p me:q:=2").unwrap();
+        let (ros, _) =
+            parse("--ros-args -r other:a:=b -r me:a:=c -r other:__node:=x -p other:p:=1 -p me:q:=2").unwrap();
         let node = ros.node_name("/", "me").unwrap();
         assert_eq!(node.name(), "me");
         assert_eq!(ros.parameters_for(&node).collect::<Vec<_>>(), [("q", "2")]);

@@ -84,8 +84,7 @@ impl Environment {
 
         if let Some(value) = set(DOMAIN_ID) {
             let parsed = value.parse::<u16>().ok().filter(|id| *id <= MAX_DOMAIN_ID);
-            environment.domain_id =
-                parsed.ok_or_else(|| error(DOMAIN_ID, value, "a whole number from 0 to 232"))?;
+            environment.domain_id = parsed.ok_or_else(|| error(DOMAIN_ID, value, "a whole number from 0 to 232"))?;
         }
         let range = match set(DISCOVERY_RANGE) {
             None => None,

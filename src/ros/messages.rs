@@ -355,7 +355,8 @@ mod tests {
 
     #[test]
     fn image_data_is_a_plain_sequence_of_bytes() {
-        let image = Image { height: 1, width: 2, encoding: "mono8".into(), step: 2, data: vec![7, 9], ..Image::default() };
+        let image =
+            Image { height: 1, width: 2, encoding: "mono8".into(), step: 2, data: vec![7, 9], ..Image::default() };
         let bytes = encode(&image, Image::TYPE).unwrap();
         assert_eq!(&bytes[bytes.len() - 6..], [2, 0, 0, 0, 7, 9]);
         assert_eq!(decode::<Image>(little(&bytes), Image::TYPE).unwrap(), image);

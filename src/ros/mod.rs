@@ -21,4 +21,6 @@ pub mod qos;
 /// such as announcements to hosts that do not answer.
 pub const LOG_FILTER_DEFAULT: &str = "info,rustdds=error";
 
-pub use port::{Port, PortError, PortExt, PublishError, Publisher, PublisherId, Received, ReceiveStats, ServiceServer, Subscription};
+pub use port::{
+    Port, PortError, PortExt, PublishError, Publisher, PublisherId, ReceiveStats, Received, ServiceServer, Subscription,
+};

@@ -97,8 +97,9 @@ impl DdsPort {
         let qos = to_dds(QosProfile::DEFAULT);
         let publisher = participant.create_publisher(&qos).map_err(failed("joining the network"))?;
         let subscriber = participant.create_subscriber(&qos).map_err(failed("joining the network"))?;
-        let graph =
-            Arc::new(Graph::new(names.node().clone(), &participant, &publisher).map_err(failed("announcing the node"))?);
+        let graph = Arc::new(
+            Graph::new(names.node().clone(), &participant, &publisher).map_err(failed("announcing the node"))?,
+        );
         let reactor = Reactor::start()
             .map_err(|error| PortError::Middleware { what: "starting a thread".into(), reason: error.to_string() })?;
         tracing::info!(
@@ -110,14 +111,7 @@ impl DdsPort {
         Ok(Self {
             names,
             clock,
-            state: Mutex::new(Some(State {
-                reactor,
-                writers: Vec::new(),
-                graph,
-                publisher,
-                subscriber,
-                participant,
-            })),
+            state: Mutex::new(Some(State { reactor, writers: Vec::new(), graph, publisher, subscriber, participant })),
         })
     }
 
@@ -201,8 +195,7 @@ impl Port for DdsPort {
         let state = state.as_mut().ok_or(PortError::ShutDown)?;
         let what = || format!("offering the service {name} of type {service_type}");
         let qos = QosProfile::SERVICES;
-        let requests =
-            state.topic(format!("rq{name}Request"), graph::dds_type(service_type, "_Request"), qos, what)?;
+        let requests = state.topic(format!("rq{name}Request"), graph::dds_type(service_type, "_Request"), qos, what)?;
         let replies = state.topic(format!("rr{name}Reply"), graph::dds_type(service_type, "_Response"), qos, what)?;
         let stats = Arc::new(ReceiveCounters::default());
         let source = service::ServiceSource::new(
@@ -325,10 +318,11 @@ const MIN_SEND_WINDOW: i32 = 64;
 /// The library's form of a profile.
 fn to_dds(qos: QosProfile) -> QosPolicies {
     let depth = i32::from(qos.depth.max(1));
-    let builder = QosPolicyBuilder::new().history(policy::History::KeepLast { depth }).durability(match qos.durability {
-        Durability::Volatile => policy::Durability::Volatile,
-        Durability::TransientLocal => policy::Durability::TransientLocal,
-    });
+    let builder =
+        QosPolicyBuilder::new().history(policy::History::KeepLast { depth }).durability(match qos.durability {
+            Durability::Volatile => policy::Durability::Volatile,
+            Durability::TransientLocal => policy::Durability::TransientLocal,
+        });
     match qos.reliability {
         Reliability::BestEffort => builder.best_effort().resource_limits(limits(depth)),
         // A blocking time of zero: publishing never waits.

@@ -72,7 +72,12 @@ enum Mark {
 }
 
 /// Where the request's data begin, and how its reply is marked; `None` when a Cyclone header is cut.
-fn mark(client: GUID, sequence_number: SequenceNumber, related: Option<SampleIdentity>, request: &Request) -> Option<(usize, Mark)> {
+fn mark(
+    client: GUID,
+    sequence_number: SequenceNumber,
+    related: Option<SampleIdentity>,
+    request: &Request,
+) -> Option<(usize, Mark)> {
     if client.to_bytes()[..2] == CYCLONE_VENDOR && related.is_none() {
         let mut header: [u8; CYCLONE_HEADER] = request.bytes.get(..CYCLONE_HEADER)?.try_into().ok()?;
         if request.big_endian {
@@ -119,11 +124,9 @@ impl ServiceSource {
     }
 
     fn answer(&mut self, taken: DeserializedCacheChange<Request>) -> Result<(), String> {
-        let (client, number, related) =
-            (taken.writer_guid(), taken.sequence_number, taken.related_sample_identity());
+        let (client, number, related) = (taken.writer_guid(), taken.sequence_number, taken.related_sample_identity());
         let request = taken.into_value();
-        let (start, mark) =
-            mark(client, number, related, &request).ok_or("the request is shorter than its header")?;
+        let (start, mark) = mark(client, number, related, &request).ok_or("the request is shorter than its header")?;
         let payload = Payload { big_endian: request.big_endian, bytes: &request.bytes[start..] };
         let handler = &mut self.handler;
         let Ok(handled) = catch_unwind(AssertUnwindSafe(|| handler.handle(payload))) else {
