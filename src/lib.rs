@@ -4,4 +4,5 @@ pub mod camera;
 pub mod clock;
 pub mod config;
 pub mod robot;
+pub mod ros;
 pub mod window;
