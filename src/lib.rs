@@ -2,3 +2,4 @@
 
 pub mod clock;
 pub mod robot;
+pub mod world_model;
