@@ -3,6 +3,8 @@
 pub mod camera;
 pub mod clock;
 pub mod config;
+pub mod planner;
 pub mod robot;
 pub mod ros;
 pub mod window;
+pub mod world_model;
