@@ -2,9 +2,12 @@
 
 pub mod camera;
 pub mod clock;
+pub mod command;
 pub mod config;
+pub mod node;
 pub mod planner;
 pub mod robot;
 pub mod ros;
+pub mod safety;
 pub mod window;
 pub mod world_model;

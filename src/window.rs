@@ -5,6 +5,7 @@
 
 use crate::clock::RosTime;
 use crate::robot::pose::{Action, RobotState};
+use crate::world_model::Context;
 
 /// Latents and states of the newest frames, oldest first, in memory that is taken once.
 #[derive(Clone, Debug)]
@@ -124,6 +125,11 @@ impl Window {
     /// Actions between neighbours, `[len − 1]`, oldest first.
     pub fn actions(&self) -> &[Action] {
         &self.actions
+    }
+
+    /// What the world model predicts from.
+    pub fn context(&self) -> Context<'_> {
+        Context { latents: &self.latents, states: &self.states, actions: &self.actions }
     }
 
     /// The newest latent and state.

@@ -9,12 +9,12 @@ use rtrb::{Consumer, Producer};
 use triple_buffer::{Input, Output};
 
 use super::inputs::FrameOutput;
-use super::motion::{Answer, MotionReport};
+use super::motion::{Heartbeat, MotionReport, Numbered};
 use super::status::{PlanningReport, TaskState};
 use super::task::{LoadedTask, TaskMessage};
 use crate::clock::{Clock, MonotonicTime};
-use crate::command::gripper::GripperMap;
-use crate::config::Execution;
+use crate::command::gripper::GripperMapping;
+use crate::config::{Execution, Mode};
 use crate::planner::goal_sequence::{Decision, GoalSequence};
 use crate::planner::validator::{ValidatorConfig, Verdict, validate};
 use crate::planner::{Plan, PlanError, PlanRequest, Planner, Stop};
@@ -72,7 +72,9 @@ pub struct Planning {
     /// Kinematics of the arm, with its chain.
     pub kinematics: InverseKinematics,
     /// Gripper joint to closedness.
-    pub gripper: GripperMap,
+    pub gripper: GripperMapping,
+    /// Whether plans are executed.
+    pub mode: Mode,
     /// Timing of steps.
     pub execution: Execution,
     /// Which plans are executed.
@@ -84,13 +86,13 @@ pub struct Planning {
     /// Tasks from the main thread.
     pub tasks: Receiver<TaskMessage>,
     /// To the gate.
-    pub proposals: Producer<Proposal>,
+    pub proposals: Producer<Numbered>,
     /// From the gate.
     pub motion: Output<MotionReport>,
     /// To the main thread.
     pub report: Input<PlanningReport>,
     /// Written at every turn of the loop: the planner is alive.
-    pub heartbeat: Arc<super::motion::Heartbeat>,
+    pub heartbeat: Arc<Heartbeat>,
 }
 
 /// Working memory and position in the task.
@@ -219,7 +221,12 @@ impl Planning {
                 _ => return false,
             }
         }
-        if state.task.is_none() || !matches!(motion.state, SafetyState::Active | SafetyState::Shadow) {
+        let may_plan = match motion.state {
+            SafetyState::Active => true,
+            SafetyState::Shadow => self.mode == Mode::Shadow,
+            _ => false,
+        };
+        if state.task.is_none() || !may_plan {
             return false;
         }
         let at_rest_since = motion.motion_ends.after(Duration::from_secs_f64(self.execution.settle_ms * 1e-3));
@@ -295,15 +302,16 @@ impl Planning {
         state.report.planning_ms = self.clock.monotonic().since(started).as_secs_f64() * 1e3;
         let id = state.next_proposal;
         let proposal = Proposal {
-            id,
-            joints: solution.joints,
+            target: solution.joints,
             gripper: Some(next.gripper()),
-            frame_captured: captured,
-            planned_at,
+            planned_from: joints.positions,
+            frame_arrival: captured,
+            joint_state_arrival: joints.arrival,
+            planned_at: self.clock.monotonic(),
         };
         state.next_proposal += 1;
         // The ring has room for one, and the last one has been answered.
-        if self.proposals.push(proposal).is_ok() {
+        if self.proposals.push(Numbered { id, proposal }).is_ok() {
             state.waiting_for = Some(id);
         }
         Ok(())
@@ -377,5 +385,4 @@ fn note_plan(report: &mut PlanningReport, plan: &Plan, took: Duration, late: boo
     if late || plan.stop == Stop::Deadline {
         report.deadline_misses += 1;
     }
-    let _ = Answer::default;
 }

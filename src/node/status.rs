@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use super::inputs::InputHealth;
+use super::motion::MotionReport;
 use crate::clock::MonotonicTime;
 use crate::robot::pose::Action;
 use crate::ros::messages::{DiagnosticStatus, KeyValue};
@@ -96,19 +97,6 @@ impl Default for PlanningReport {
     }
 }
 
-/// What the gate thread last did.
-#[derive(Clone, Debug)]
-pub struct MotionReport {
-    /// State of the safety machine.
-    pub state: SafetyState,
-    /// Why it is in that state, where that needs saying.
-    pub reason: Option<Arc<str>>,
-    /// Commands sent.
-    pub sent: u64,
-    /// Commands refused.
-    pub refused: u64,
-}
-
 /// What does not change while the node runs.
 #[derive(Clone, Debug)]
 pub struct Identity {
@@ -129,7 +117,7 @@ pub fn status(
     joints: &InputHealth,
     now: MonotonicTime,
 ) -> DiagnosticStatus {
-    let state = motion.state.name();
+    let state = motion.state.to_string();
     let problem = [
         motion.reason.as_deref().map(str::to_owned),
         camera.problem(),
@@ -172,7 +160,7 @@ pub fn status(
         message,
         hardware_id: String::new(),
         values: vec![
-            KeyValue::new("state", state),
+            KeyValue::new("state", &state),
             KeyValue::new("task", &planning.task),
             KeyValue::new("task_file", &planning.task_file),
             KeyValue::new("task_state", planning.task_state.name()),

@@ -10,23 +10,29 @@ use crate::robot::pose::STATE_DIM;
 /// Longest horizon, steps.
 pub const MAX_HORIZON: usize = 16;
 
-/// A coordinate of an action.
+/// A coordinate of an action. In configuration: `dx` … `dgripper` (a bare `y` is a boolean in YAML).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "lowercase")]
 pub enum Coordinate {
     /// dx, m.
+    #[serde(rename = "dx")]
     X,
     /// dy, m.
+    #[serde(rename = "dy")]
     Y,
     /// dz, m.
+    #[serde(rename = "dz")]
     Z,
     /// drx, rad.
+    #[serde(rename = "drx")]
     Roll,
     /// dry, rad.
+    #[serde(rename = "dry")]
     Pitch,
     /// drz, rad.
+    #[serde(rename = "drz")]
     Yaw,
     /// Gripper; see [`GripperMode`].
+    #[serde(rename = "dgripper")]
     Gripper,
 }
 
@@ -239,6 +245,12 @@ impl ActionSpace {
     /// Searched coordinates per step, K.
     pub fn per_step(&self) -> usize {
         self.per_step
+    }
+
+    /// Whether any rotation is searched.
+    pub fn searches_rotation(&self) -> bool {
+        use Coordinate::{Pitch, Roll, Yaw};
+        self.dimensions.iter().any(|d| matches!(d.coordinate, Roll | Pitch | Yaw))
     }
 
     /// Steps, H.

@@ -1,3 +1,8 @@
-//! The arm: description, kinematics and end-effector pose.
+//! The arm: description, kinematics, joint states and end-effector pose.
 
+pub mod inverse;
+pub mod joint_state;
+pub mod joints;
+pub mod kinematics;
 pub mod pose;
+pub mod urdf;
