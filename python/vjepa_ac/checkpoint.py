@@ -1,7 +1,7 @@
 """Reading and writing checkpoints in the published V-JEPA 2-AC layout.
 
-A file holds `{"encoder": state dict, "predictor": state dict, …}`; the published ones prefix parameter names with
-`module.` and `backbone.`. Nothing in a file is executed: it is read with `weights_only`.
+A file holds `{"encoder": state dict, "predictor": state dict, …}`; the published ones prefix parameter names
+with `module.` and `backbone.`. Nothing in a file is executed: it is read with `weights_only`.
 """
 
 from __future__ import annotations
@@ -36,9 +36,8 @@ def _load_network(network: nn.Module, part: str, stored: dict[str, Tensor], path
         if not isinstance(stored.get(name), Tensor):
             faults.append(f"{part}.{name} is missing")
         elif stored[name].shape != tensor.shape:
-            faults.append(
-                f"{part}.{name} has shape {list(stored[name].shape)}, the architecture needs {list(tensor.shape)}"
-            )
+            found, needed = list(stored[name].shape), list(tensor.shape)
+            faults.append(f"{part}.{name} has shape {found}, the architecture needs {needed}")
     if faults:
         shown = "; ".join(faults[:8]) + (f"; and {len(faults) - 8} more" if len(faults) > 8 else "")
         raise CheckpointError(f"{path} does not fit the architecture: {shown}")
