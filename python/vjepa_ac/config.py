@@ -68,10 +68,8 @@ class Architecture:
                 f"num_frames {self.num_frames} is not a multiple of tubelet_size {self.tubelet_size}"
             )
         for width, heads in (("embed_dim", "num_heads"), ("predictor_embed_dim", "predictor_num_heads")):
-            if getattr(self, width) % (2 * getattr(self, heads)):
-                raise ArchitectureError(
-                    f"{width} {getattr(self, width)} does not split into {heads} {getattr(self, heads)} of even width"
-                )
+            if getattr(self, width) % getattr(self, heads):
+                raise ArchitectureError(f"{width} {getattr(self, width)} is not a multiple of {heads}")
             if getattr(self, width) // getattr(self, heads) < 6:
                 raise ArchitectureError(
                     f"{width} / {heads} must be at least 6: one rotated pair for each axis"

@@ -10,6 +10,7 @@ Shapes: B batch, T time steps, N patch tokens of a frame, D latent width, S side
 from __future__ import annotations
 
 import math
+from itertools import pairwise
 
 import torch
 import torch.nn.functional as F
@@ -111,7 +112,7 @@ class Block(nn.Module):
 
 
 class PatchStem(nn.Module):
-    """Projection of pixel patches. Its kernel covers several frames; one frame repeated is the sum over them."""
+    """Projection of pixel patches. Its kernel covers several frames, so the one frame is repeated."""
 
     def __init__(self, arch: Architecture) -> None:
         super().__init__()
@@ -131,7 +132,7 @@ class ConvStem(nn.Module):
         super().__init__()
         widths = (3, *arch.stem_widths)
         self.convs = nn.ModuleList(
-            nn.Conv2d(i, o, 3, stride=2, padding=1) for i, o in zip(widths, widths[1:], strict=False)
+            nn.Conv2d(inner, outer, 3, stride=2, padding=1) for inner, outer in pairwise(widths)
         )
 
     def forward(self, pixels: Tensor) -> Tensor:
@@ -256,7 +257,7 @@ class WorldModel(nn.Module):
         return normalise_latents(self.encoder(normalise_pixels(frames)))
 
     def predict(self, latents: Tensor, actions: Tensor, states: Tensor) -> Tensor:
-        """Normalised latents [B,T,N,D], actions and states [B,T,7] → normalised latents [B,T,N,D] one step on."""
+        """Latents [B,T,N,D], actions and states [B,T,7] → latents [B,T,N,D] one step on, all normalised."""
         return normalise_latents(self.predictor(latents, actions, states))
 
     def rollout(
@@ -269,8 +270,9 @@ class WorldModel(nn.Module):
     ) -> Tensor:
         """Latents after each of H actions, [B,H,N,D], predicted frames being fed back.
 
-        Arguments as of the exported rollout graphs: `context` [1 or B,T,N,D], `context_states` [1 or B,T,7] (its
-        last entry is superseded by `states`), `context_actions` [1 or B,T−1,7], `actions` and `states` [B,H,7].
+        Arguments as of the exported rollout graphs: `context` [1 or B,T,N,D], `context_states` [1 or B,T,7]
+        (its last entry is superseded by `states`), `context_actions` [1 or B,T−1,7], `actions` and `states`
+        [B,H,7].
         """
         batch, horizon = actions.shape[:2]
         latents = context.expand(batch, -1, -1, -1)

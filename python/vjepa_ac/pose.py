@@ -1,7 +1,7 @@
 """Composition and difference of end-effector poses, for NumPy arrays and PyTorch tensors alike.
 
-A pose is [x, y, z (m, robot base), roll, pitch, yaw (rad, extrinsic xyz), gripper closedness 0..1]; an action is
-the change of one over a model step, in the same layout and frame: next rotation = R_action · R_pose.
+A pose is [x, y, z (m, robot base), roll, pitch, yaw (rad, extrinsic xyz), gripper closedness 0..1]; an action
+is the change of one over a model step, in the same layout and frame: next rotation = R_action · R_pose.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Preprocessing of camera pictures: centre crop to a square, resize. Pixel normalisation is part of the model."""
+"""Preprocessing of camera pictures: centre crop to a square, resize. The model itself normalises pixels."""
 
 from __future__ import annotations
 

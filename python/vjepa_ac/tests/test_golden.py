@@ -54,7 +54,7 @@ def test_poses(golden: Golden, convert) -> None:
 
 @torch.no_grad()
 def test_energies_of_recorded_noise(golden: Golden) -> None:
-    """The first iteration of each recorded planning run: roll-out, pose composition and L1 energy together."""
+    """The first iteration of each recorded planning run: roll-out, pose composition and L1 energy."""
     latents, states = golden.vectors["encoder_norm"], golden.vectors["states"]
     for run, arguments in enumerate(golden.cem):
         noise = golden.vectors[f"cem{run}_noise"][0].transpose(0, 1)
