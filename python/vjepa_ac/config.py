@@ -70,9 +70,10 @@ class Architecture:
         for width, heads in (("embed_dim", "num_heads"), ("predictor_embed_dim", "predictor_num_heads")):
             if getattr(self, width) % getattr(self, heads):
                 raise ArchitectureError(f"{width} {getattr(self, width)} is not a multiple of {heads}")
-            if getattr(self, width) // getattr(self, heads) < 6:
+            head = getattr(self, width) // getattr(self, heads)
+            if head < 6 or head % 2:
                 raise ArchitectureError(
-                    f"{width} / {heads} must be at least 6: one rotated pair for each axis"
+                    f"{width} / {heads} is {head}; rotary positions need an even number ≥ 6"
                 )
         if self.stem not in ("patch", "conv"):
             raise ArchitectureError(f"stem must be `patch` or `conv`, found {self.stem!r}")

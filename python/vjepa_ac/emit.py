@@ -181,7 +181,7 @@ class Blocks:
         return self.weigh(self.g.op("Softmax", logits, axis=-1), sources)
 
     def finish(self, i: int, x: str, attended: str) -> str:
-        """The rest of block i: x [rows, width] and its attention [B, heads, n, head width] → [rows, width]."""
+        """The rest of block i: x [rows, width], its attention [B, heads, n, head width] → [rows, width]."""
         g, block = self.g, self.blocks[i]
         rows = g.reshape(g.transpose(attended, 0, 2, 1, 3), -1, self.width)
         x = g.op("Add", x, self.layer(f"blocks.{i}.attn.proj", block.attn.proj, rows))
@@ -201,10 +201,10 @@ def emit_encoder(g: Graph, arch: Architecture, encoder: Encoder) -> None:
     """`frames` u8 [B,S,S,3] RGB → `latents` f32 [B,N,D], normalised."""
     size, n, width = arch.image_size, arch.tokens, arch.embed_dim
     frames = g.input("frames", ["B", size, size, 3], TensorProto.UINT8)
-    pixels = g.op("Cast", frames, to=TensorProto.FLOAT)
-    pixels = g.op("Sub", pixels, g.tensor("pixel_mean", np.array(PIXEL_MEAN, np.float32) * 255))
-    pixels = g.op("Div", pixels, g.tensor("pixel_std", np.array(PIXEL_STD, np.float32) * 255))
-    x = g.transpose(pixels, 0, 3, 1, 2)
+    pixels = g.op("Cast", g.transpose(frames, 0, 3, 1, 2), to=TensorProto.FLOAT)
+    mean, std = (np.array(v, np.float32).reshape(3, 1, 1) * 255 for v in (PIXEL_MEAN, PIXEL_STD))
+    x = g.op("Sub", pixels, g.tensor("pixel_mean", mean))
+    x = g.op("Div", x, g.tensor("pixel_std", std))
     stem = encoder.patch_embed
     if isinstance(stem, PatchStem):
         # The frame is repeated over the tubelet, so the kernel may be summed over it.
@@ -303,7 +303,7 @@ class RolloutEmitter:
                 x = blocks.finish(i, x, blocks.attend(blocks.queries(i, normed, place), [source], mask))
 
     def _first_step(self, patches: str, condition: str, step: int) -> str:
-        """Patches of the current frame [N, width], condition tokens [B, 2, width] → patch tokens [B·N, width]."""
+        """Current patches [N, width] and condition tokens [B, 2, width] → patch tokens [B·N, width]."""
         g, blocks, cache = self.g, self.blocks, self.caches[0]
         last = self.depth == 1
         frame = Place((step,), CONDITION_TOKENS, self.per_step)

@@ -130,7 +130,8 @@ def export_model(
     """Write the model directory `out_dir` and return the path of its manifest.
 
     A rollout graph is made for every pair of `contexts` and `horizons`. `manifest_extra` adds entries to the
-    manifest or overrides them (name, license, checkpoint_sha256, resize_filter, rate_hz, max_step_m, training).
+    manifest or overrides them (name, license, checkpoint_sha256, resize_filter, rate_hz, max_step_m,
+    training).
     Raises ExportError if a graph differs from the model by more than TOLERANCE; there is no manifest then.
     """
     for context in contexts:

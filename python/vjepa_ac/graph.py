@@ -59,8 +59,10 @@ class Graph:
         return name
 
     def output(self, value: str, name: str, shape: list[int | str]) -> None:
-        """Declare a value as the output `name`, f32."""
-        self._nodes.append(helper.make_node("Identity", [value], [name], name=f"output/{name}"))
+        """Declare a value, which takes this name, as an output, f32. The value's old name is gone."""
+        for node in self._nodes:
+            for names in (node.input, node.output):
+                names[:] = [name if one == value else one for one in names]
         self._outputs.append(helper.make_tensor_value_info(name, TensorProto.FLOAT, shape))
 
     def op(self, kind: str, *inputs: str, **attributes: object) -> str:
@@ -75,7 +77,7 @@ class Graph:
         return outputs
 
     def tensor(self, name: str, array: np.ndarray) -> str:
-        """A constant tensor; equal names mean equal tensors, also between graphs with the same weight file."""
+        """A constant tensor; equal names mean equal tensors, also between graphs that share a weight file."""
         if name in self._tensors:
             return name
         proto = TensorProto()
