@@ -25,5 +25,6 @@ def preprocess(picture: np.ndarray, size: int, resize_filter: str) -> np.ndarray
     if resize_filter == "bilinear":
         planes = torch.from_numpy(square).permute(2, 0, 1)[None].float()
         resized = F.interpolate(planes, (size, size), mode="bilinear", align_corners=False)
-        return resized[0].permute(1, 2, 0).round().clamp(0, 255).to(torch.uint8).numpy()
+        resized = resized[0].permute(1, 2, 0).round().clamp(0, 255).to(torch.uint8)
+        return resized.contiguous().numpy()
     raise ValueError(f"resize_filter must be one of {', '.join(RESIZE_FILTERS)}, found {resize_filter!r}")

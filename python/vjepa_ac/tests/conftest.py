@@ -8,12 +8,15 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+import torch
 from safetensors.torch import load_file
 from torch import Tensor
 
 from vjepa_ac.checkpoint import load_checkpoint
 from vjepa_ac.config import Architecture
 from vjepa_ac.model import WorldModel
+
+torch.set_num_threads(1)  # the models are small; threads only get in each other's way
 
 REPOSITORY = Path(__file__).resolve().parents[3]
 GOLDEN_DIR = Path(os.environ.get("VJEPA_GOLDEN_DIR", REPOSITORY.parent / "shared" / "golden"))

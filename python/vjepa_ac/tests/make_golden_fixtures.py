@@ -2,9 +2,9 @@
 
     python -m vjepa_ac.tests.make_golden_fixtures
 
-`expected.safetensors` beside it holds what PyTorch makes of the golden frames once they are resized and rounded
-to u8, as the encoder graph takes them: `frames` u8 [3,S,S,3] and `latents` [3,N,D]. (The golden `encoder_norm`
-was computed from unrounded pixels.)
+`expected.safetensors` beside it holds what PyTorch makes of the golden frames once they are resized and
+rounded to u8, as the encoder graph takes them: `frames` u8 [3,S,S,3] and `latents` [3,N,D]. (The golden
+`encoder_norm` was computed from unrounded pixels.)
 """
 
 from __future__ import annotations
