@@ -69,7 +69,8 @@ def fit(
         torch.nn.utils.clip_grad_norm_(parameters, settings.clip)
         optimiser.step()
         for name, value in parts.items():
-            sums[name] = 0.98 * sums.get(name, float(value)) + 0.02 * float(value)
+            value = float(value.detach())
+            sums[name] = 0.98 * sums.get(name, value) + 0.02 * value
         now = time.monotonic()
         if now - reported > 10 or step == settings.steps:
             reported = now

@@ -22,7 +22,7 @@ def encode(model: WorldModel, images: np.ndarray) -> Tensor:
 
 
 def linear_probes(
-    model: WorldModel, known: Clips, unseen: Clips, seed: int, frames: int = 5000
+    model: WorldModel, known: Clips, unseen: Clips, seed: int, frames: int = 4000
 ) -> dict[str, dict]:
     """Ridge regressions from frozen latents, fitted on training episodes and tested on unseen ones.
 
@@ -59,7 +59,7 @@ def linear_probes(
 
 @torch.no_grad()
 def minimise(
-    model: WorldModel, latent: Tensor, state: Tensor, goal: Tensor, rng: torch.Generator, samples: int = 192
+    model: WorldModel, latent: Tensor, state: Tensor, goal: Tensor, rng: torch.Generator, samples: int = 128
 ) -> tuple[Tensor, float]:
     """The action [4] (dx, dy, dz in m, closedness target) of least L1 energy, by the cross-entropy method.
 
@@ -69,7 +69,7 @@ def minimise(
     high = torch.tensor((*BOX, 1.0))
     mean, std = (low + high) / 2, (high - low) / 2
     best, best_energy = mean, float("inf")
-    for _ in range(6):
+    for _ in range(5):
         points = torch.clamp(mean + std * torch.randn(samples, 4, generator=rng), low, high)
         actions = torch.zeros(samples, 1, 7)
         actions[:, 0, :3], actions[:, 0, 6] = points[:, :3], points[:, 3] - state[6]
@@ -83,7 +83,7 @@ def minimise(
 
 
 @torch.no_grad()
-def landscape(model: WorldModel, unseen: Clips, seed: int, pairs: int = 120) -> dict[str, float]:
+def landscape(model: WorldModel, unseen: Clips, seed: int, pairs: int = 80) -> dict[str, float]:
     """Where the energy is least, against the action that was really taken, over unseen transitions.
 
     The gripper counts where its command makes a difference: not while something between the fingers stops them.
