@@ -20,7 +20,7 @@ from demo.results import Episode, Run, percentile, switch_threshold
 
 DEADLINE_MS = 250.0
 PLOT_WIDTH, PLOT_HEIGHT = 720, 220
-LEFT, RIGHT, TOP, BOTTOM = 44, 12, 22, 30
+LEFT, RIGHT, TOP, BOTTOM = 44, 12, 22, 34
 
 
 @dataclass
@@ -82,8 +82,8 @@ def _axis(x_end: float, y_end: float, x_title: str, x_about: int = 8) -> tuple[l
     for number in range(int(x_end / step + 1e-9) + 1):
         x = LEFT + number * step * x_scale
         if x < PLOT_WIDTH - RIGHT - 44:  # the last label is the title with the unit
-            parts.append(f'<text x="{x:.1f}" y="{base + 18}" text-anchor="middle">{number * step:g}</text>')
-    parts.append(f'<text x="{PLOT_WIDTH - RIGHT}" y="{base + 18}" text-anchor="end">{_text(x_title)}</text>')
+            parts.append(f'<text x="{x:.1f}" y="{base + 21}" text-anchor="middle">{number * step:g}</text>')
+    parts.append(f'<text x="{PLOT_WIDTH - RIGHT}" y="{base + 21}" text-anchor="end">{_text(x_title)}</text>')
     return parts, x_scale, y_scale
 
 

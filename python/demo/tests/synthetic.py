@@ -37,7 +37,7 @@ def at(goal: int) -> tuple[float, float]:
 
 
 def episode(task: str = "pick_place", index: int = 0, *, success: bool = True) -> tuple[Episode, list[Frame]]:
-    """An episode with its film frames."""
+    """An episode with its film frames (three per step; none after the first episode)."""
     goals = GOALS[task]
     result = Episode(index, 100 + index, task, list(goals))
     frames = []
@@ -50,7 +50,7 @@ def episode(task: str = "pick_place", index: int = 0, *, success: bool = True) -
             energy = 0.18 + 0.6 * math.exp(-0.7 * step) + 0.01 * ((plan * 7) % 5)
             planning = 140.0 + (plan * 37) % 60
             result.add(Sample(t, number, name, step, energy, plan, planning, 33, "active"))
-            for part in range(3):
+            for part in range(3 if index == 0 else 0):
                 way = (step + part / 3) / STEPS
                 where = [a + (b - a) * way for a, b in zip(before, after, strict=True)]
                 rgb = picture(*where).tobytes()

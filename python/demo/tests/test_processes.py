@@ -75,7 +75,8 @@ def test_children_end_when_the_runner_is_killed(tmp_path):
     program = (
         "import os, sys, time; from pathlib import Path; from demo.processes import Children\n"
         "with Children() as children:\n"
-        "    print(children.start('sleeper', ['sleep', '60'], Path(sys.argv[1]), os.environ).pid, flush=True)\n"
+        "    child = children.start('sleeper', ['sleep', '60'], Path(sys.argv[1]), os.environ)\n"
+        "    print(child.pid, flush=True)\n"
         "    time.sleep(60)\n"
     )
     runner = subprocess.Popen(
