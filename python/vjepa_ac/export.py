@@ -146,7 +146,7 @@ def export_model(
     out = Path(out_dir)
     out.mkdir(parents=True, exist_ok=True)
     manifest_path = out / MANIFEST
-    manifest_path.unlink(missing_ok=True)
+    _remove_former(manifest_path)
     model = model.eval()
 
     files: list[Path] = []
@@ -212,6 +212,16 @@ def export_model(
     partial.replace(manifest_path)
     report(f"{manifest_path}: {len(files)} files, {sum(path.stat().st_size for path in files) / 1e6:.1f} MB")
     return manifest_path
+
+
+def _remove_former(manifest_path: Path) -> None:
+    """Remove a former export's manifest and the files it names, so that no stale graph stays beside new ones."""
+    if not manifest_path.is_file():
+        return
+    former = yaml.safe_load(manifest_path.read_text(encoding="utf-8"))
+    manifest_path.unlink()
+    for name in former.get("files", {}) if isinstance(former, dict) else ():
+        (manifest_path.parent / Path(name).name).unlink(missing_ok=True)
 
 
 def _admit(path: Path, difference: tuple[float, float], report: Callable[[str], None]) -> None:

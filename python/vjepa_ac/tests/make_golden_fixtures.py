@@ -37,7 +37,7 @@ def make_golden_fixtures(out: Path = REPOSITORY / "tests" / "golden_model") -> N
         "checkpoint_sha256": file_sha256(checkpoint),
         "resize_filter": "bilinear",
         "max_step_m": 0.075,
-        "training": "none: random weights, for tests only",
+        "training": {"data": "none: random weights, for tests only"},
     }
     export_model(model, arch, out, contexts=CONTEXTS, horizons=HORIZONS, manifest_extra=extra)
     golden = load_file(GOLDEN_DIR / f"{NAME}_vectors.safetensors")["frames_u8"].numpy()

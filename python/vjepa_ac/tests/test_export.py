@@ -173,6 +173,8 @@ def test_command_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Non
     call = ["--checkpoint", str(tmp_path / "weights.pt"), "--out", str(tmp_path / "out"), "--arch"]
     assert main([*call, str(arch_file), "--horizon", "1", "2"]) == 0
     assert (tmp_path / "out" / "rollout_t1_h2.onnx").exists()
+    assert main([*call, str(arch_file)]) == 0
+    assert not (tmp_path / "out" / "rollout_t1_h2.onnx").exists(), "a former export's graph is left over"
     assert main([*call, "demo"]) == 1
     assert "encoder.patch_embed.convs.0.weight is missing" in capsys.readouterr().err
 
