@@ -215,7 +215,7 @@ def export_model(
 
 
 def _remove_former(manifest_path: Path) -> None:
-    """Remove a former export's manifest and the files it names, so that no stale graph stays beside new ones."""
+    """Remove a former export's manifest and the files it names: no stale graph stays beside new ones."""
     if not manifest_path.is_file():
         return
     former = yaml.safe_load(manifest_path.read_text(encoding="utf-8"))
