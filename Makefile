@@ -33,7 +33,7 @@ $(VENV)/.installed: python/pyproject.toml scripts/environment.sh scripts/require
 	@touch $@
 
 $(VENV_TRAIN)/.installed: python/pyproject.toml scripts/environment.sh scripts/requirements.py | system
-	@scripts/environment.sh "$(PYTHON)" $(VENV_TRAIN) sim export train test
+	@scripts/environment.sh "$(PYTHON)" $(VENV_TRAIN) export train test
 	@touch $@
 
 target/.fetched: Cargo.lock | system
@@ -62,7 +62,8 @@ eval-demo: build ## success rate over fresh scenes; leaves out/eval/TASK-SEED/
 
 .PHONY: train-demo
 train-demo: setup-train ## data, training, probes and export of the demo's model into models/demo
-	$(VENV_TRAIN)/bin/python -m vjepa_ac.train_demo --seed $(SEED) --out models/demo
+	$(VENV)/bin/python -m sim.dataset data/demo --seed $(SEED)
+	$(VENV_TRAIN)/bin/python -m vjepa_ac.train --data data/demo --seed $(SEED) --out models/demo
 
 .PHONY: test
 test: test-rust test-python test-loop ## everything that needs no GPU

@@ -1,4 +1,4 @@
-"""Draws one picture off screen, so that a broken OpenGL set-up is found now and not in the middle of a run."""
+"""Draws one picture off screen: a broken OpenGL set-up is found now and not in the middle of a run."""
 
 import os
 import sys

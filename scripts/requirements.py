@@ -1,4 +1,4 @@
-"""Prints the requirements of python/pyproject.toml with the extras named: `requirements.py PYPROJECT [EXTRA …]`."""
+"""Prints requirements of a Python project with some of its extras: `requirements.py PYPROJECT [EXTRA …]`."""
 
 import sys
 import tomllib

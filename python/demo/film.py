@@ -197,7 +197,12 @@ def _palette(pictures: Sequence[Image.Image]) -> Image.Image:
     sheet = Image.new("RGB", (WIDTH, HEIGHT * len(pictures)))
     for row, picture in enumerate(pictures):
         sheet.paste(picture, (0, row * HEIGHT))
-    return sheet.quantize(255, method=Image.Quantize.MEDIANCUT)
+    own = [*BACKGROUND, *PANEL, *TEXT, *MUTED, *LINE, *ACCENT, *GOOD, *BAD]
+    free = 255 - len(own) // 3
+    reduced = sheet.quantize(free, method=Image.Quantize.MEDIANCUT)
+    palette = Image.new("P", (1, 1))
+    palette.putpalette(own + reduced.getpalette()[: 3 * free])
+    return palette
 
 
 def still(path: Path, painter: Painter, frames: Sequence[Frame]) -> None:

@@ -3,46 +3,22 @@
 import json
 import random
 import socket
-from dataclasses import dataclass
 from pathlib import Path
 
-import cyclonedds.idl.types as idl
 from cyclonedds.core import Policy, Qos
-from cyclonedds.idl import IdlStruct
-from cyclonedds.pub import DataWriter
 from cyclonedds.sub import DataReader
-from cyclonedds.topic import Topic
 from cyclonedds.util import duration
 
-from demo.messages import Image, String, participant
 from demo.status import NodeStatus
+from sim.dds import RELIABLE, DiagnosticStatus, Image, Node, String
 
-QUEUE = 200  # statuses that may wait while the runner draws or writes
-RELIABLE = Qos(
+QUEUE = 200  # statuses that may wait while the runner is busy
+ALL = Qos(
     Policy.Reliability.Reliable(duration(seconds=1)),
     Policy.Durability.Volatile,
     Policy.History.KeepLast(QUEUE),
 )
 NEWEST = Qos(Policy.Reliability.BestEffort, Policy.Durability.Volatile, Policy.History.KeepLast(1))
-
-
-@dataclass
-class KeyValue(IdlStruct, typename="diagnostic_msgs::msg::dds_::KeyValue_"):
-    """diagnostic_msgs/KeyValue."""
-
-    key: str
-    value: str
-
-
-@dataclass
-class DiagnosticStatus(IdlStruct, typename="diagnostic_msgs::msg::dds_::DiagnosticStatus_"):
-    """diagnostic_msgs/DiagnosticStatus."""
-
-    level: idl.uint8  # `byte` on the wire
-    name: str
-    message: str
-    hardware_id: str
-    values: idl.sequence[KeyValue]
 
 
 def domain_in_use(domain: int) -> bool:
@@ -68,13 +44,13 @@ def free_domain() -> int:
 class Link:
     """The runner's topics. `poll` fetches; the newest of everything stays in the attributes."""
 
-    def __init__(self, domain: int) -> None:
-        """Joins `domain` on the loopback interface."""
-        self._participant = participant(domain)
-        self._commands = self._writer("simulator/command")
-        self._tasks = self._writer("vjepa_planner/load_task")
-        self._states = self._reader("simulator/state", String, RELIABLE)
-        self._statuses = self._reader("vjepa_planner/status", DiagnosticStatus, RELIABLE)
+    def __init__(self) -> None:
+        """Joins the domain that the ROS variables of the environment name."""
+        self._node = Node()
+        self._commands = self._node.writer("/simulator/command", String, RELIABLE)
+        self._tasks = self._node.writer("/vjepa_planner/load_task", String, RELIABLE)
+        self._states = self._node.reader("/simulator/state", String, ALL)
+        self._statuses = self._node.reader("/vjepa_planner/status", DiagnosticStatus, ALL)
         self._camera: DataReader | None = None
         self._command_id = 0
         self.state: dict | None = None
@@ -82,18 +58,9 @@ class Link:
         self.status: NodeStatus | None = None
         """Newest status of the node."""
 
-    def _topic(self, name: str, kind: type) -> Topic:
-        return Topic(self._participant, f"rt/{name}", kind)
-
-    def _writer(self, name: str) -> DataWriter:
-        return DataWriter(self._participant, self._topic(name, String), qos=RELIABLE)
-
-    def _reader(self, name: str, kind: type, qos: Qos) -> DataReader:
-        return DataReader(self._participant, self._topic(name, kind), qos=qos)
-
     def watch_camera(self) -> None:
         """Subscribes to the camera, for the film."""
-        self._camera = self._reader("camera/image_raw", Image, NEWEST)
+        self._camera = self._node.reader("/camera/image_raw", Image, NEWEST)
 
     def connected(self) -> tuple[bool, bool]:
         """Whether simulator and node listen to the runner's commands."""

@@ -36,8 +36,10 @@ def log_tail(path: Path, lines: int = LOG_LINES_SHOWN) -> str:
 class Child:
     """One process in a process group of its own, its output in a log file."""
 
-    def __init__(self, name: str, command: Sequence[str], log: Path, environment: Mapping[str, str]) -> None:
-        """Starts `command`. Raises `FileNotFoundError` when its program does not exist."""
+    def __init__(
+        self, name: str, command: Sequence[str], log: Path, environment: Mapping[str, str], folder: Path
+    ) -> None:
+        """Starts `command` in `folder`. Raises `FileNotFoundError` when its program does not exist."""
         self.name = name
         self.log = log
         with log.open("wb") as output:
@@ -47,6 +49,7 @@ class Child:
                 stdout=output,
                 stderr=subprocess.STDOUT,
                 env=dict(environment),
+                cwd=folder,
                 start_new_session=True,
                 # Safe: children start before the DDS participant, so that no thread exists yet.
                 preexec_fn=_die_with_parent,  # noqa: PLW1509
@@ -89,14 +92,15 @@ class Child:
 class Children:
     """Context manager that ends all children, whatever happens in the block."""
 
-    def __init__(self, grace_s: float = 4.0) -> None:
-        """`grace_s`: how long a child may take to end after SIGTERM before SIGKILL."""
+    def __init__(self, grace_s: float = 4.0, folder: Path = Path()) -> None:
+        """`grace_s`: seconds that a child may take to end after SIGTERM; `folder`: where they run."""
         self._children: list[Child] = []
         self._grace_s = grace_s
+        self._folder = folder
 
     def start(self, name: str, command: Sequence[str], log: Path, environment: Mapping[str, str]) -> Child:
         """Starts a child that this manager will end."""
-        child = Child(name, command, log, environment)
+        child = Child(name, command, log, environment, self._folder)
         self._children.append(child)
         return child
 

@@ -67,18 +67,20 @@ def _nice_step(span: float, about: int) -> float:
     return next((factor * power for factor in (1, 2, 5) if factor * power >= rough), 10 * power)
 
 
-def _axis(x_end: float, y_end: float, x_title: str, x_about: int = 8) -> tuple[list[str], float, float]:
+def _axis(
+    x_end: float, y_end: float, x_title: str, y_step: float | None = None
+) -> tuple[list[str], float, float]:
     """Grid and labels of a plot whose axes start at zero; then the pixels per unit of both axes."""
     x_scale = (PLOT_WIDTH - LEFT - RIGHT) / x_end
     y_scale = (PLOT_HEIGHT - TOP - BOTTOM) / y_end
     base = PLOT_HEIGHT - BOTTOM
     parts = []
-    step = _nice_step(y_end, 4)
+    step = y_step or _nice_step(y_end, 5)
     for number in range(int(y_end / step + 1e-9) + 1):
         y = base - number * step * y_scale
         parts.append(f'<line class="grid" x1="{LEFT}" x2="{PLOT_WIDTH - RIGHT}" y1="{y:.1f}" y2="{y:.1f}"/>')
         parts.append(f'<text x="{LEFT - 7}" y="{y + 4:.1f}" text-anchor="end">{number * step:g}</text>')
-    step = _nice_step(x_end, x_about)
+    step = _nice_step(x_end, 8)
     for number in range(int(x_end / step + 1e-9) + 1):
         x = LEFT + number * step * x_scale
         if x < PLOT_WIDTH - RIGHT - 44:  # the last label is the title with the unit
@@ -133,7 +135,8 @@ def planning_chart(times: Sequence[float]) -> str:
     counts = [0] * bins
     for time_ms in times:
         counts[min(int(time_ms / x_end * bins), bins - 1)] += 1
-    parts, x_scale, y_scale = _axis(x_end, 1.1 * max(counts), "ms")
+    highest = 1.1 * max(counts)
+    parts, x_scale, y_scale = _axis(x_end, highest, "ms", max(1.0, _nice_step(highest, 4)))
     base = PLOT_HEIGHT - BOTTOM
     width = x_end / bins * x_scale
     for number, count in enumerate(counts):

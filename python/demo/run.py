@@ -117,12 +117,16 @@ def onnx_runtime() -> Path | None:
     return found[-1] if found else None
 
 
-def environment(domain: int) -> dict[str, str]:
-    """The environment of simulator and node: a domain of their own, on the loopback interface only."""
-    result = dict(os.environ)
+def isolate(domain: int) -> None:
+    """Puts this process and all that it starts into a domain, on the loopback interface only."""
     for name in ("ROS_STATIC_PEERS", "ROS_AUTOMATIC_DISCOVERY_RANGE", "CYCLONEDDS_URI"):
-        result.pop(name, None)
-    result.update(ROS_DOMAIN_ID=str(domain), ROS_LOCALHOST_ONLY="1", PYTHONUNBUFFERED="1")
+        os.environ.pop(name, None)
+    os.environ.update(ROS_DOMAIN_ID=str(domain), ROS_LOCALHOST_ONLY="1")
+
+
+def environment() -> dict[str, str]:
+    """The environment of simulator and node: this process's, with what they need to be found and to render."""
+    result = {**os.environ, "PYTHONUNBUFFERED": "1"}
     result["PYTHONPATH"] = os.pathsep.join([str(ROOT / "python"), *filter(None, [result.get("PYTHONPATH")])])
     result.setdefault("MUJOCO_GL", "egl")
     result.setdefault(
@@ -173,7 +177,8 @@ class Stage:
         """Starts both processes and waits until they are ready. Raises `RunError` or `ProcessDied`."""
         self._children = children
         domain = free_domain()
-        surroundings = environment(domain)
+        isolate(domain)
+        surroundings = environment()
         progress.say(f"ROS domain {domain}, loopback only; logs in {options.out}")
         self.simulator = children.start(
             "the simulator", options.simulator, options.out / "simulator.log", surroundings
@@ -181,7 +186,7 @@ class Stage:
         self.node = children.start(
             "the node", node_command(options), options.out / "planner_node.log", surroundings
         )
-        self.link = Link(domain)
+        self.link = Link()
         self._await_both()
 
     def _await_both(self) -> None:
@@ -379,7 +384,7 @@ def carry_out(options: Options, progress: Progress) -> tuple[Run, list[Frame], s
     first_frames: list[Frame] = []
     stage: Stage | None = None
     problem = ""
-    with Children() as children:
+    with Children(folder=ROOT) as children:
         try:
             stage = Stage(options, children, progress)
             if not options.evaluate:

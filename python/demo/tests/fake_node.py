@@ -2,18 +2,13 @@
 
 from __future__ import annotations
 
-import os
 import sys
 import time
 from pathlib import Path
 
 import yaml
-from cyclonedds.pub import DataWriter
-from cyclonedds.sub import DataReader
-from cyclonedds.topic import Topic
 
-from demo.link import RELIABLE, DiagnosticStatus, KeyValue
-from demo.messages import String, participant
+from sim.dds import RELIABLE, DiagnosticStatus, KeyValue, Node, String
 
 STEPS, STEP_S = 3, 0.06
 
@@ -22,9 +17,9 @@ def main() -> None:
     """Walks through the goals of each task with falling energy, three steps each."""
     behaviour = {word.split(":=")[0] for word in sys.argv if ":=" in word}
     print("fake node", sys.argv[1:], flush=True)
-    node = participant(int(os.environ["ROS_DOMAIN_ID"]))
-    tasks = DataReader(node, Topic(node, "rt/vjepa_planner/load_task", String), qos=RELIABLE)
-    writer = DataWriter(node, Topic(node, "rt/vjepa_planner/status", DiagnosticStatus), qos=RELIABLE)
+    node = Node()
+    tasks = node.reader("/vjepa_planner/load_task", String, RELIABLE)
+    writer = node.writer("/vjepa_planner/status", DiagnosticStatus, RELIABLE)
     values: dict[str, object] = {"state": "inactive", "task_state": "none", "task_id": 0, "plan_id": 0}
     values |= {"model": "fake", "optimizer": "cem", "frames_received": 0, "frames_dropped": 0}
     goals: list[str] = []

@@ -3,18 +3,12 @@
 from __future__ import annotations
 
 import json
-import os
 import sys
 import time
 from pathlib import Path
 
-from cyclonedds.pub import DataWriter
-from cyclonedds.sub import DataReader
-from cyclonedds.topic import Topic
-
-from demo.link import NEWEST, RELIABLE
-from demo.messages import Header, Image, String, Time, participant
 from demo.tests.synthetic import GOALS, at, picture
+from sim.dds import RELIABLE, SENSOR, Header, Image, Node, String, Time
 
 
 def main() -> None:
@@ -23,10 +17,10 @@ def main() -> None:
     print("fake simulator", mode, flush=True)
     if mode == "die":
         sys.exit("no display found")
-    node = participant(int(os.environ["ROS_DOMAIN_ID"]))
-    commands = DataReader(node, Topic(node, "rt/simulator/command", String), qos=RELIABLE)
-    states = DataWriter(node, Topic(node, "rt/simulator/state", String), qos=RELIABLE)
-    camera = DataWriter(node, Topic(node, "rt/camera/image_raw", Image), qos=NEWEST)
+    node = Node()
+    commands = node.reader("/simulator/command", String, RELIABLE)
+    states = node.writer("/simulator/state", String, RELIABLE)
+    camera = node.writer("/camera/image_raw", Image, SENSOR)
     state = {"id": 0, "ready": mode != "deaf"}
     started = time.monotonic()
     count = 0

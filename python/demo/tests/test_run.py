@@ -128,7 +128,10 @@ def test_scenes_of_different_seeds_differ():
 
 def test_children_hear_the_loopback_only(monkeypatch):
     monkeypatch.setenv("ROS_STATIC_PEERS", "10.0.0.1")
-    surroundings = run.environment(42)
+    for name in ("ROS_DOMAIN_ID", "ROS_LOCALHOST_ONLY"):
+        monkeypatch.setenv(name, "0")  # restored after the test
+    run.isolate(42)
+    surroundings = run.environment()
     assert surroundings["ROS_DOMAIN_ID"] == "42"
     assert surroundings["ROS_LOCALHOST_ONLY"] == "1"
     assert "ROS_STATIC_PEERS" not in surroundings
