@@ -125,13 +125,11 @@ def isolate(domain: int) -> None:
 
 
 def environment() -> dict[str, str]:
-    """The environment of simulator and node: this process's, with what they need to be found and to render."""
+    """The environment of simulator and node: this process's, and what they need to be found and to render."""
     result = {**os.environ, "PYTHONUNBUFFERED": "1"}
     result["PYTHONPATH"] = os.pathsep.join([str(ROOT / "python"), *filter(None, [result.get("PYTHONPATH")])])
     result.setdefault("MUJOCO_GL", "egl")
-    result.setdefault(
-        "LIBGL_ALWAYS_SOFTWARE", "1"
-    )  # the model was trained on pictures of the software renderer
+    result.setdefault("LIBGL_ALWAYS_SOFTWARE", "1")  # with which the model was trained
     library = onnx_runtime()
     if library is not None:
         result.setdefault("ORT_DYLIB_PATH", str(library))
@@ -191,7 +189,7 @@ class Stage:
 
     def _await_both(self) -> None:
         def simulator_ready() -> bool:
-            return bool(self.link.state and self.link.state.get("ready")) and self.link.connected()[0]
+            return self.link.state is not None and self.link.connected()[0]
 
         def node_ready() -> bool:
             return self.link.status is not None and self.link.connected()[1]

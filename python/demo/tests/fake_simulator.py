@@ -1,4 +1,4 @@
-"""Speaks the simulator's topics without physics: `python -m demo.tests.fake_simulator [die|deaf]`."""
+"""Speaks the simulator's topics without physics: `python -m demo.tests.fake_simulator [die]`."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def main() -> None:
     commands = node.reader("/simulator/command", String, RELIABLE)
     states = node.writer("/simulator/state", String, RELIABLE)
     camera = node.writer("/camera/image_raw", Image, SENSOR)
-    state = {"id": 0, "ready": mode != "deaf"}
+    state = {"id": 0, "ready": False}
     started = time.monotonic()
     count = 0
     while True:
@@ -30,7 +30,9 @@ def main() -> None:
             started = time.monotonic()
             for number, name in enumerate(GOALS[asked["task"]]):
                 picture(*at(number)).save(Path(asked["goal_directory"], f"{name}.png"))
-            state.update(id=asked["id"], task=asked["task"], error_cm=0.8, lifted=True, released=True)
+            state.update(
+                id=asked["id"], ready=True, task=asked["task"], error_cm=0.8, lifted=True, released=True
+            )
         if count % 5 == 0:
             states.write(String(json.dumps(state)))
         x = min((time.monotonic() - started) / 3.0, 1.0)
