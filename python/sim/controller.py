@@ -106,7 +106,9 @@ class TrajectoryController:
         position, velocity, acceleration = self.desired(now)
         # Points already in the past are passed over by interpolation, not jumped to.
         first = _Knot(now, position, velocity, acceleration)
-        ahead = [knot for knot in following if knot.time > now] or [_Knot(now + 1e-9, last.position, None, None)]
+        ahead = [knot for knot in following if knot.time > now] or [
+            _Knot(now + 1e-9, last.position, None, None)
+        ]
         if start > now:  # stand at the desired position until it begins
             zero = np.zeros(len(self.joints))
             first = _Knot(now, position, zero, zero)

@@ -249,7 +249,10 @@ def main() -> None:
         )
         episodes.append(episode)
         good = episode.error_cm < limit and (args.task == "reach" or episode.lifted)
-        print(f"seed {seed}: error {episode.error_cm:.2f} cm lifted {episode.lifted} steps {episode.steps}", flush=True)
+        print(
+            f"seed {seed}: error {episode.error_cm:.2f} cm lifted {episode.lifted} steps {episode.steps}",
+            flush=True,
+        )
         if args.trace and not good:
             print("\n".join("    " + line for line in episode.trace))
     errors = np.array([e.error_cm for e in episodes])
