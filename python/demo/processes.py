@@ -64,6 +64,12 @@ class Child:
         """Whether the process has not ended."""
         return self._process.poll() is None
 
+    def exit_code(self, limit_s: float) -> int | None:
+        """Waits for the end of the process; `None` when it still runs after `limit_s`."""
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            return self._process.wait(limit_s)
+        return None
+
     def check(self) -> None:
         """Raises `ProcessDied` with the last log lines when the process has ended."""
         code = self._process.poll()
@@ -109,19 +115,16 @@ class Children:
         for child in self._children:
             child.check()
 
-    def stop(self) -> None:
-        """Ends all children: SIGTERM, then SIGKILL for whatever is left of their groups."""
-        for child in reversed(self._children):
-            child.signal_group(signal.SIGTERM)
-        until = time.monotonic() + self._grace_s
-        while time.monotonic() < until and any(child.group_alive() for child in self._children):
-            time.sleep(0.02)
-        for child in self._children:
-            child.signal_group(signal.SIGKILL)
-        until = time.monotonic() + 2.0
-        while time.monotonic() < until and any(child.group_alive() for child in self._children):
-            time.sleep(0.02)
-        self._children.clear()
+    def stop(self, *chosen: Child) -> None:
+        """Ends the chosen children (default: all): SIGTERM, then SIGKILL for what is left of their groups."""
+        ending = list(chosen or reversed(self._children))
+        for number, limit_s in ((signal.SIGTERM, self._grace_s), (signal.SIGKILL, 2.0)):
+            for child in ending:
+                child.signal_group(number)
+            until = time.monotonic() + limit_s
+            while time.monotonic() < until and any(child.group_alive() for child in ending):
+                time.sleep(0.02)
+        self._children = [child for child in self._children if child not in ending]
 
     def __enter__(self) -> Children:
         return self

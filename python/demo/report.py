@@ -160,8 +160,10 @@ def _figures(run: Run) -> str:
     summary = run.summary()
     times = summary["planning_ms"]
 
-    def shown(value: object, unit: str = "") -> str:
-        return "–" if value in (None, "") else f"{value}{unit}"
+    def shown(value: object) -> str:
+        if isinstance(value, float):
+            return f"{value:g}"
+        return "–" if value in (None, "") else str(value)
 
     def whole(value: float | None) -> str:
         return "–" if value is None else f"{value:.0f}"
@@ -181,8 +183,8 @@ def _figures(run: Run) -> str:
             "–" if median is None else f"{median:.1f} cm",
         ),
         (
-            "Planning p50 / p99 / max",
-            f"{whole(times['p50'])} / {whole(times['p99'])} / {whole(times['max'])} ms",
+            "Planning p50 / p99 / max, ms",
+            f"{whole(times['p50'])} / {whole(times['p99'])} / {whole(times['max'])}",
         ),
         ("Missed deadlines", summary["deadline_misses"]),
         ("Predictor calls per plan", shown(summary["predictor_calls_per_plan"])),

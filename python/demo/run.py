@@ -176,16 +176,19 @@ class Stage:
         self._children = children
         domain = free_domain()
         isolate(domain)
-        surroundings = environment()
+        self._surroundings = environment()
         progress.say(f"ROS domain {domain}, loopback only; logs in {options.out}")
-        self.simulator = children.start(
-            "the simulator", options.simulator, options.out / "simulator.log", surroundings
-        )
+        self.simulator = self.start_simulator(options)
         self.node = children.start(
-            "the node", node_command(options), options.out / "planner_node.log", surroundings
+            "the node", node_command(options), options.out / "planner_node.log", self._surroundings
         )
         self.link = Link()
         self._await_both()
+
+    def start_simulator(self, options: Options) -> Child:
+        """Starts a simulator; its log replaces that of an earlier one."""
+        log = options.out / "simulator.log"
+        return self._children.start("the simulator", options.simulator, log, self._surroundings)
 
     def _await_both(self) -> None:
         def simulator_ready() -> bool:
