@@ -13,6 +13,14 @@ SHELL := /bin/bash
 export PATH := $(PATH):$(HOME)/.cargo/bin
 export PYTHONPATH := python
 
+# A cargo that rustup installed under another HOME (a container, sudo) still finds its toolchain.
+ifeq ($(RUSTUP_HOME)$(wildcard $(HOME)/.rustup),)
+RUSTUP_BESIDE := $(wildcard $(patsubst %/.cargo/bin/cargo,%/.rustup,$(shell command -v cargo)))
+ifneq ($(filter %/.rustup,$(RUSTUP_BESIDE)),)
+export RUSTUP_HOME := $(RUSTUP_BESIDE)
+endif
+endif
+
 VENV := .venv
 VENV_TRAIN := .venv-train
 CARGO_FLAGS := --release --locked --offline

@@ -73,5 +73,5 @@ at_least "$version" "$python_oldest" ||
     fail "Python $version is too old, $python_oldest is needed: install python3.12 python3.12-venv, then make PYTHON=python3.12"
 command -v cargo >/dev/null ||
     fail "Rust is missing: install it from https://rustup.rs (cargo $cargo_oldest or newer)"
-version=$(cargo --version | cut -d' ' -f2) || fail "cargo does not start: rustup default stable"
+version=$(cargo --version 2>/dev/null | cut -d' ' -f2) || fail "cargo does not start; please run: rustup default stable"
 at_least "$version" "$cargo_oldest" || fail "cargo $version is too old, $cargo_oldest is needed: rustup update stable"
