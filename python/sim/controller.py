@@ -1,7 +1,7 @@
 """The two controllers of the simulated robot, with the behaviour of their ros2_control counterparts.
 
-`TrajectoryController` stands for joint_trajectory_controller, `ForwardController` for forward_command_controller.
-Times are seconds of the ROS clock; joint positions rad (arm) or m (fingers).
+`TrajectoryController` stands for joint_trajectory_controller, `ForwardController` for
+forward_command_controller. Times are seconds of the ROS clock; joint positions rad (arm) or m (fingers).
 """
 
 from __future__ import annotations
@@ -75,9 +75,9 @@ class TrajectoryController:
         self._cursor = 0
 
     def accept(self, names: Sequence[str], points: Sequence[Point], stamp: float, now: float) -> None:
-        """Take a trajectory that starts at `stamp` (0: now). Raises Rejected and keeps the old one if it is bad.
+        """Take a trajectory that starts at `stamp` (0: now).
 
-        An empty one stops the arm where it is desired to be.
+        Raises Rejected and keeps the old one if it is bad. An empty one stops the arm where it is.
         """
         if not points:
             self.hold(self.desired(now)[0])
@@ -156,7 +156,7 @@ class ForwardController:
         self.positions = np.array(positions, dtype=float)
 
     def accept(self, data: Sequence[float]) -> None:
-        """Take a command: one value per joint. Raises Rejected if the number differs or a value is not finite."""
+        """Take a command: one value per joint. Raises Rejected if their number or a value is wrong."""
         if len(data) != len(self.joints):
             raise Rejected(f"{len(data)} values for {len(self.joints)} joints")
         if not np.isfinite(data).all():

@@ -1,13 +1,13 @@
-"""Training clips from the simulator: `python -m sim.dataset OUT [--episodes N] [--size S] [--processes P] [--seed N]`.
+"""Training clips from the simulator: `python -m sim.dataset OUT [--episodes N] [--size S] [--seed N] …`.
 
 An episode is a sequence of frames, each taken at rest, with the robot's state and what was commanded between
-them. Every episode has a seed of its own, so the data do not depend on the number of processes. The pictures go
-the way they go at run time: the square in the middle of the camera's picture (rendered directly, which is the
-same), then the antialiased resize.
+them. Every episode has a seed of its own, so the data do not depend on the number of processes. The pictures
+go the way they go at run time: the square in the middle of the camera's picture (rendered directly, which
+is the same), then the antialiased resize.
 
-OUT receives `images.npy` u8 [E,L,S,S,3], `states.npy` f32 [E,L,7], `targets.npy` f32 [E,L] (closedness commanded
-for the step from frame l to l+1; the last entry repeats), `cubes.npy` f32 [E,L,3], `kinds.npy` u8 [E] and
-`dataset.json`.
+OUT receives `images.npy` u8 [E,L,S,S,3], `states.npy` f32 [E,L,7], `targets.npy` f32 [E,L] (closedness
+commanded for the step from frame l to l+1; the last entry repeats), `cubes.npy` f32 [E,L,3], `kinds.npy`
+u8 [E] and `dataset.json`.
 """
 
 from __future__ import annotations
@@ -78,19 +78,21 @@ def _scripted(rng: np.random.Generator, mover: Mover) -> Iterator[Command]:
     height = rng.uniform(0.07, 0.13)
     place = np.array(spec.place_xy) + rng.normal(0, 0.01, 2)
     hover = rng.random() < 0.5
-    # waypoint, closedness, whether the object is near, whether the waypoint must be reached first
-    script: list[tuple[np.ndarray, float, bool]] = []
-    if hover:
-        script.append((np.array((*cube, height)), opened, False))
-    script.append((np.array((*cube, GRASP_HEIGHT)), opened, True))
-    script.append((np.array((*cube, GRASP_HEIGHT)), squeeze, True))
-    script.append((np.array((*cube, height)), squeeze, False))
-    script.append((np.array((*place, height)), squeeze, False))
-    script.append((np.array((*place, GRASP_HEIGHT + abs(rng.normal(0, 0.002)))), squeeze, True))
+    # waypoint, closedness, whether the object is near
+    script: list[tuple[np.ndarray, float, bool]] = [
+        (np.array((*cube, height)), opened, False),
+        (np.array((*cube, GRASP_HEIGHT)), opened, True),
+        (np.array((*cube, GRASP_HEIGHT)), squeeze, True),
+        (np.array((*cube, height)), squeeze, False),
+        (np.array((*place, height)), squeeze, False),
+        (np.array((*place, GRASP_HEIGHT + abs(rng.normal(0, 0.002)))), squeeze, True),
+    ]
+    if not hover:
+        del script[0]
     if rng.random() < 0.5:
         script.append((np.array((*place, GRASP_HEIGHT)), opened, True))
     script.append((np.array((*place, TRAVEL_HEIGHT)), opened, False))
-    away = np.clip(np.array((*place, 0)) + (*rng.uniform(-0.1, 0.1, 2), 0.16), *REACH_BOX)
+    away = np.clip((*(place + rng.uniform(-0.1, 0.1, 2)), 0.16), *REACH_BOX)
     script.append((away, opened, False))
     for waypoint, closedness, close_by in script:
         tries = 0
@@ -125,7 +127,7 @@ def _scripted(rng: np.random.Generator, mover: Mover) -> Iterator[Command]:
 def _held_walk(rng: np.random.Generator, mover: Mover) -> Iterator[Command]:
     """The cube in the hand, carried around at random, sometimes let go and sometimes put down."""
     cube = _cube(rng)
-    start = np.array((*cube, GRASP_HEIGHT)) + (*rng.normal(0, 0.006, 2), 0.0)
+    start = np.array((*(cube + rng.normal(0, 0.006, 2)), GRASP_HEIGHT))
     mover.begin(_spec(rng, start, 0.3, cube))
     mover.step(start, SQUEEZE)
     low = np.array((0.37, -0.15, GRASP_HEIGHT))
@@ -147,9 +149,9 @@ def _near_walk(rng: np.random.Generator, mover: Mover) -> Iterator[Command]:
     mover.begin(_spec(rng, start, float(rng.uniform(0, 1)), cube))
     grip = rng.uniform(0, 1)
     while True:
-        centre = mover.scene.cube_position()
-        centre[2] = 0.0
-        walk = _walk(rng, centre + (-0.05, -0.05, GRASP_HEIGHT - 0.004), centre + (0.05, 0.05, 0.11))
+        x, y, _ = mover.scene.cube_position()
+        low = np.array((x - 0.05, y - 0.05, GRASP_HEIGHT - 0.004))
+        walk = _walk(rng, low, np.array((x + 0.05, y + 0.05, 0.11)))
         if rng.random() < 0.3:
             grip = rng.choice((0.0, 1.0, rng.uniform(0, 1), rng.uniform(0, 1)))
         move = np.clip(walk(mover.tip) - mover.tip, -MAX_STEP, MAX_STEP)
@@ -219,17 +221,16 @@ class Recorder:
         return images, states, targets, cubes
 
 
-_recorder: Recorder | None = None
+_recorders: list[Recorder] = []
+"""The recorder of a worker process."""
 
 
 def _start(size: int, seed: int) -> None:
-    global _recorder
-    _recorder = Recorder(size, seed)
+    _recorders[:] = [Recorder(size, seed)]
 
 
 def _episode(index: int) -> tuple[int, int, np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-    assert _recorder is not None
-    return _recorder.episode(index)
+    return _recorders[0].episode(index)
 
 
 def generate(out: Path, episodes: int, size: int, processes: int, seed: int) -> None:
@@ -248,16 +249,16 @@ def generate(out: Path, episodes: int, size: int, processes: int, seed: int) -> 
     kinds = np.zeros(episodes, np.uint8)
     begin = time.monotonic()
     with multiprocessing.get_context("spawn").Pool(processes, _start, (size, seed)) as pool:
-        done = 0
-        for index, kind, *parts in pool.imap_unordered(_episode, range(episodes), chunksize=4):
+        results = pool.imap_unordered(_episode, range(episodes), chunksize=4)
+        for done, (index, kind, *parts) in enumerate(results, 1):
             kinds[index] = kind
             for array, part in zip(arrays.values(), parts, strict=True):
                 array[index] = part
-            done += 1
             if done % 25 == 0 or done == episodes:
                 spent = time.monotonic() - begin
                 left = spent / done * (episodes - done)
-                text = f"data: {done}/{episodes} episodes, {done * LENGTH / spent:.0f} frames/s, {left:.0f} s left"
+                rate = done * LENGTH / spent
+                text = f"data: {done}/{episodes} episodes, {rate:.0f} frames/s, {left:.0f} s left"
                 if sys.stderr.isatty():
                     print(f"\r{text}   ", end="\n" if done == episodes else "", file=sys.stderr, flush=True)
                 elif done % 250 == 0 or done == episodes:

@@ -158,7 +158,7 @@ def domain_id() -> int:
 
 
 class Node:
-    """A DDS participant that speaks ROS 2's naming. Keep a reference as long as its readers and writers live."""
+    """A DDS participant that speaks ROS 2's naming. Keep it as long as its readers and writers live."""
 
     def __init__(self, participants: int = 32) -> None:
         number = domain_id()
@@ -180,8 +180,11 @@ class Node:
 
 
 class ImageWriter:
-    """Publishes pictures. The library packs a sequence of bytes one by one (4 ms for 230 kB, against 0.2 ms), so
-    an empty message is serialised and the pixels, which come last, are appended."""
+    """Publishes pictures.
+
+    The library packs a sequence of bytes one by one (4 ms for 230 kB, against 0.2 ms), so an empty message is
+    serialised and the pixels, which come last, are appended.
+    """
 
     def __init__(self, node: Node, name: str, frame_id: str) -> None:
         self._node = node  # a participant that nobody holds takes its writers with it

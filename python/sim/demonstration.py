@@ -1,7 +1,8 @@
 """Moves from rest to rest, and the scripted demonstrations whose pictures become goal images.
 
-A step is what the planner node makes of one planned action: the joints go along a straight line in joint space
-to the inverse kinematics of the new tip position while the fingers go to their target, and everything settles.
+A step is what the planner node makes of one planned action: the joints go along a straight line in joint
+space to the inverse kinematics of the new tip position while the fingers go to their target, and everything
+settles.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
-"""Closed loop without ROS, to judge a model quickly: `python -m sim.offline_eval MODEL TASK [--episodes N] [--seed N]`.
+"""Closed loop without ROS, to judge a model quickly: `python -m sim.offline_eval MODEL TASK …`.
 
-The same scenes, goal images, steps and switching of goals as in the demo, with a small planner of its own over
-the exported graphs; frames are taken at rest. It says how good the model is, not how good the node is.
+The same scenes, goal images, steps and switching of goals as in the demo, with a small planner of its own
+over the exported graphs; frames are taken at rest. It says how good the model is, not how good the node is.
 """
 
 from __future__ import annotations
@@ -92,7 +92,7 @@ def _features(points: np.ndarray) -> np.ndarray:
 def plan_surface(
     model: Model, latents: np.ndarray, state: np.ndarray, goal: np.ndarray, rng: np.random.Generator
 ) -> tuple[np.ndarray, float]:
-    """The action [4] of least energy found with a quadratic fit of every latent element, 33 predictor calls."""
+    """The action [4] of least energy by a quadratic fit of every latent element, 33 predictor calls."""
     points, energies, finals = np.zeros((0, 4)), np.zeros(0), np.zeros((0, goal.size), np.float32)
     centre = np.array((0.0, 0.0, 0.0, 2 * state[6] - 1))
     centre[3] = np.clip(centre[3], -0.3, 0.3)
@@ -205,9 +205,11 @@ def run_episode(
         for step in range(MAX_STEPS[view.name] + 1):
             latents, state = model.encode(mover.camera.render()), scene.state()
             energies.append(float(np.abs(latents - goal).mean()))
+            tip_gap = np.round((state[:3] - view.state[:3]) * 100, 1)
+            cube_gap = np.round((scene.cube_position() - view.cube) * 100, 1)
             trace.append(
-                f"{view.name:13s} E {energies[-1]:.3f} tip-goal {np.round((state[:3] - view.state[:3]) * 100, 1)}"
-                f" grip {state[6]:.2f} cube-goal {np.round((scene.cube_position() - view.cube) * 100, 1)}"
+                f"{view.name:13s} E {energies[-1]:.3f} tip-goal {tip_gap} grip {state[6]:.2f}"
+                f" cube-goal {cube_gap}"
             )
             if rule.reached(energies) or step == MAX_STEPS[view.name]:
                 break

@@ -1,6 +1,6 @@
 """The MuJoCo scene: a Panda arm with its hand, a table, a cube, a light that casts shadows, and one camera.
 
-Frames: everything is expressed in the robot's base frame `panda_link0` (m, z up). The tip is `panda_hand_tcp`.
+Everything is expressed in the robot's base frame `panda_link0` (m, z up). The tip is `panda_hand_tcp`.
 The kinematic constants equal those of `config/robots/panda/panda.urdf`; a test compares the two.
 """
 
@@ -13,8 +13,8 @@ from pathlib import Path
 
 os.environ.setdefault("MUJOCO_GL", "egl")
 
-import mujoco  # noqa: E402  (reads MUJOCO_GL on import)
-import numpy as np  # noqa: E402
+import mujoco
+import numpy as np
 
 ARM_JOINTS = tuple(f"panda_joint{i}" for i in range(1, 8))
 FINGER_JOINTS = ("panda_finger_joint1", "panda_finger_joint2")
@@ -133,7 +133,8 @@ def scene_xml() -> str:
     </default>
   </default>
   <asset>
-    <texture type="skybox" builtin="gradient" rgb1="0.30 0.34 0.40" rgb2="0.10 0.11 0.13" width="64" height="64"/>
+    <texture type="skybox" builtin="gradient" rgb1="0.30 0.34 0.40" rgb2="0.10 0.11 0.13"
+             width="64" height="64"/>
     {meshes}
     <mesh name="hand" file="hand.stl"/>
     <mesh name="finger" file="finger.stl" scale="1.3 1 1"/>
@@ -166,7 +167,8 @@ def scene_xml() -> str:
   <actuator>
     {servos}
     <general name="fingers" tendon="fingers" biastype="affine" gainprm="{_FINGER_STIFFNESS}"
-             biasprm="0 -{_FINGER_STIFFNESS} -{_FINGER_DAMPING}" forcerange="-{_FINGER_FORCE} {_FINGER_FORCE}"/>
+             biasprm="0 -{_FINGER_STIFFNESS} -{_FINGER_DAMPING}"
+             forcerange="-{_FINGER_FORCE} {_FINGER_FORCE}"/>
   </actuator>
 </mujoco>
 """
@@ -235,7 +237,7 @@ def draw_scene(task: str, seed: int) -> SceneSpec:
 
 
 class Scene:
-    """The simulated world: physics, servo targets, what can be measured, and the inverse kinematics of the arm."""
+    """The simulated world: physics, servo targets, what can be measured, and inverse kinematics."""
 
     def __init__(self, model: mujoco.MjModel | None = None) -> None:
         self.model = model if model is not None else build_model()
@@ -315,7 +317,7 @@ class Scene:
         return self._ik.site_xpos[self._tip].copy(), self._ik.site_xmat[self._tip].reshape(3, 3).copy()
 
     def state(self) -> np.ndarray:
-        """The model's state vector [7]: tip position (m), roll, pitch, yaw (rad, extrinsic xyz), closedness."""
+        """The model's state vector [7]: tip (m), roll, pitch, yaw (rad, extrinsic xyz), closedness."""
         position, rotation = self.tip_pose()
         roll = np.arctan2(rotation[2, 1], rotation[2, 2])
         pitch = np.arctan2(-rotation[2, 0], np.hypot(rotation[0, 0], rotation[1, 0]))

@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+
 from sim.controller import ForwardController, Point, Rejected, TrajectoryController
 
 JOINTS = ("a", "b")

@@ -4,6 +4,7 @@ import json
 from pathlib import Path
 
 import numpy as np
+
 from sim.dataset import LENGTH, Recorder, generate
 from sim.demonstration import MAX_STEP
 

@@ -26,9 +26,9 @@ from .losses import WEIGHTS
 from .probes import landscape, linear_probes
 
 SUPERVISION = (
-    "self-supervised prediction (one and two steps, L1) with a variance-covariance penalty and inverse dynamics;"
-    " besides, a pixel decoder and a regression of end effector, gripper and cube positions from simulator"
-    " labels, both dropped after training"
+    "self-supervised prediction (one and two steps, L1) with a variance-covariance penalty and inverse"
+    " dynamics; besides, a pixel decoder and a regression of end effector, gripper and cube positions from"
+    " simulator labels, both dropped after training"
 )
 
 

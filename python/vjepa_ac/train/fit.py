@@ -69,8 +69,7 @@ def fit(
         torch.nn.utils.clip_grad_norm_(parameters, settings.clip)
         optimiser.step()
         for name, value in parts.items():
-            value = float(value.detach())
-            sums[name] = 0.98 * sums.get(name, value) + 0.02 * value
+            sums[name] = 0.98 * sums.get(name, float(value.detach())) + 0.02 * float(value.detach())
         now = time.monotonic()
         if now - reported > 10 or step == settings.steps:
             reported = now

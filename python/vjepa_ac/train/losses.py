@@ -1,4 +1,4 @@
-"""What the demo model is trained with: prediction, against collapse, and the supervision dropped afterwards."""
+"""What the demo model is trained with: prediction, spread, and supervision that is dropped afterwards."""
 
 from __future__ import annotations
 
@@ -24,6 +24,12 @@ STD_FLOOR = 0.6
 """Standard deviation below which a latent element counts as collapsing."""
 POSITION_SCALE = 0.1
 """Metres that count as one in the regression of positions."""
+GRIPPER_SCALE = 1 / 3
+"""Closedness that counts as one there."""
+LABEL_NOISE = 0.3
+"""Noise on the latents before that regression: whoever reads a position or the gripper from one noisy token needs
+a difference worth measuring, so the energy becomes sensitive to it."""
+LABEL_WEIGHTS = (1.0, 1.0, 1.0, 1.0, 1.0, 1.0, 2.0)
 POSITION_CENTRE = (0.48, 0.0, 0.12)
 CUBE_CENTRE = (0.48, 0.0, 0.04)
 ACTION_SCALE = (0.03, 0.03, 0.03, 1.0, 1.0, 1.0, 0.4)
@@ -38,7 +44,7 @@ class Heads(nn.Module):
         width = arch.tokens * arch.embed_dim
         self.grid, self.patch = arch.grid, arch.patch_size
         self.inverse = nn.Sequential(nn.Linear(2 * width, hidden), nn.GELU(), nn.Linear(hidden, 7))
-        self.labels = nn.Sequential(nn.Linear(width, hidden), nn.GELU(), nn.Linear(hidden, 7))
+        self.labels = nn.Sequential(nn.Linear(arch.embed_dim, hidden), nn.GELU(), nn.Linear(hidden, 7))
         self.pixels = nn.Sequential(
             nn.Linear(arch.embed_dim, 2 * hidden), nn.GELU(), nn.Linear(2 * hidden, 3 * arch.patch_size**2)
         )
@@ -70,7 +76,15 @@ def labels_of(batch: Batch) -> Tensor:
     """Regression targets [B·T,7]: end effector (3), cube (3), gripper."""
     effector = (batch.states[..., :3] - torch.tensor(POSITION_CENTRE)) / POSITION_SCALE
     cube = (batch.cubes - torch.tensor(CUBE_CENTRE)) / POSITION_SCALE
-    return torch.cat((effector, cube, batch.states[..., 6:] * 2 - 1), -1).flatten(0, 1)
+    return torch.cat((effector, cube, (batch.states[..., 6:] - 0.3) / GRIPPER_SCALE), -1).flatten(0, 1)
+
+
+def label_loss(heads: Heads, latents: Tensor, labels: Tensor) -> Tensor:
+    """Error of the labels [B,7] as every token of the latents [B,N,D] by itself tells them."""
+    noisy = latents + LABEL_NOISE * torch.randn_like(latents)
+    wanted = labels[:, None].expand(-1, latents.shape[1], -1)
+    error = F.smooth_l1_loss(heads.labels(noisy), wanted, beta=0.1, reduction="none")
+    return (error * torch.tensor(LABEL_WEIGHTS)).mean()
 
 
 def losses(model: WorldModel, heads: Heads, batch: Batch) -> dict[str, Tensor]:
@@ -96,5 +110,5 @@ def losses(model: WorldModel, heads: Heads, batch: Batch) -> dict[str, Tensor]:
         "inverse": F.smooth_l1_loss(heads.inverse(pairs), scaled),
         # The last frame of each window is enough and saves a tenth of the time.
         "pixels": pixel_loss(heads.picture(z[:, -1]), batch.images[:, -1]),
-        "labels": F.smooth_l1_loss(heads.labels(latents.flatten(1)), labels_of(batch), beta=0.1),
+        "labels": label_loss(heads, latents, labels_of(batch)),
     }

@@ -1,4 +1,4 @@
-"""What a trained model knows and where its energy has its minimum, measured on episodes it was not trained on."""
+"""What a trained model knows and where its energy has its minimum, on episodes it was not trained on."""
 
 from __future__ import annotations
 
@@ -86,7 +86,7 @@ def minimise(
 def landscape(model: WorldModel, unseen: Clips, seed: int, pairs: int = 80) -> dict[str, float]:
     """Where the energy is least, against the action that was really taken, over unseen transitions.
 
-    The gripper counts where its command makes a difference: not while something between the fingers stops them.
+    The gripper counts where its command makes a difference: not while something stops the fingers.
     """
     rng = np.random.default_rng(seed)
     generator = torch.Generator().manual_seed(seed)
