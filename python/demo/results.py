@@ -77,6 +77,8 @@ class Episode:
     failure: str = ""
     """Why it failed, in words; empty on success."""
     duration_s: float = 0.0
+    plan_before: int = 0
+    """The node's plan count when the task began: a status may still carry that plan."""
 
     def add(self, sample: Sample) -> bool:
         """Keeps a sample unless it repeats the last one; says whether it was kept."""
@@ -92,7 +94,8 @@ class Episode:
         """The first sample of every plan made during this episode."""
         seen: dict[int, Sample] = {}
         for sample in self.samples:
-            if sample.plan_id > 0 and sample.planning_ms is not None:
+            old = not seen and sample.plan_id == self.plan_before
+            if not old and sample.planning_ms is not None:
                 seen.setdefault(sample.plan_id, sample)
         return list(seen.values())
 

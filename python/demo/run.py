@@ -279,6 +279,7 @@ def run_episode(
     if missing:
         raise RunError(f"the simulator wrote no goal image for {', '.join(missing)} into {folder}")
 
+    episode.plan_before = stage.link.status.plan_id if stage.link.status else 0
     started = load_task(stage, task_file)
     frames: list[Frame] = []
     at_goal: dict[int, Frame] = {}

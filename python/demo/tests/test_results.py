@@ -102,6 +102,13 @@ def test_repeated_statuses_are_kept_once_and_plans_counted_once():
     assert [plan.t for plan in episode.plans()] == [0.3, 0.5]
 
 
+def test_the_last_plan_of_the_episode_before_does_not_count():
+    episode = Episode(0, 1, "reach", ["target"], plan_before=7)
+    for t, plan in ((0.0, 7), (0.1, 7), (0.2, 8), (0.3, 9)):
+        episode.add(Sample(t, 0, "target", 0, t, plan, 100.0, 33, "active"))
+    assert [plan.plan_id for plan in episode.plans()] == [8, 9]
+
+
 def test_goal_starts_follow_the_index():
     episode, _ = synthetic.episode("pick_place")
     starts = episode.goal_starts()
