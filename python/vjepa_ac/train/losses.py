@@ -27,9 +27,10 @@ POSITION_SCALE = 0.1
 GRIPPER_SCALE = 1 / 3
 """Closedness that counts as one there."""
 LABEL_NOISE = 0.3
-"""Noise on the latents before that regression: whoever reads a position or the gripper from one noisy token needs
-a difference worth measuring, so the energy becomes sensitive to it."""
+"""Noise on the latents before that regression. To tell a position or the gripper from one noisy token, the
+latents must differ by more than the noise, and so the energy becomes sensitive to them."""
 LABEL_WEIGHTS = (1.0, 1.0, 1.0, 1.0, 1.0, 1.0, 2.0)
+"""Weights of the labels: end effector (3), cube (3), gripper."""
 POSITION_CENTRE = (0.48, 0.0, 0.12)
 CUBE_CENTRE = (0.48, 0.0, 0.04)
 ACTION_SCALE = (0.03, 0.03, 0.03, 1.0, 1.0, 1.0, 0.4)
