@@ -10,6 +10,7 @@ PYTHON ?= $(shell scripts/python.sh)
 SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DEFAULT_GOAL := help
+.NOTPARALLEL:
 export PATH := $(PATH):$(HOME)/.cargo/bin
 export PYTHONPATH := python
 
