@@ -1,0 +1,103 @@
+# `make help` lists the targets. After `make setup` (and `make setup-train` for training and the whole test) nothing
+# needs a network.
+
+TASK ?= pick_place
+SEED ?= 1
+EPISODES ?=
+OPTIMIZER ?=
+PYTHON ?= $(shell scripts/python.sh)
+
+SHELL := /bin/bash
+.SHELLFLAGS := -eu -o pipefail -c
+.DEFAULT_GOAL := help
+.NOTPARALLEL:
+export PATH := $(PATH):$(HOME)/.cargo/bin
+export PYTHONPATH := python
+
+# A cargo that rustup installed under another HOME (a container, sudo) still finds its toolchain.
+ifeq ($(RUSTUP_HOME)$(wildcard $(HOME)/.rustup),)
+RUSTUP_BESIDE := $(wildcard $(patsubst %/.cargo/bin/cargo,%/.rustup,$(shell command -v cargo)))
+ifneq ($(filter %/.rustup,$(RUSTUP_BESIDE)),)
+export RUSTUP_HOME := $(RUSTUP_BESIDE)
+endif
+endif
+
+VENV := .venv
+VENV_TRAIN := .venv-train
+CARGO_FLAGS := --release --locked --offline
+RUN := $(VENV)/bin/python -m demo --seed $(SEED) $(if $(OPTIMIZER),--optimizer $(OPTIMIZER))
+
+.PHONY: help
+help: ## this list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@echo "Variables: TASK=pick_place|reach  SEED=$(SEED)  EPISODES=…  OPTIMIZER=response_surface|cem"
+
+.PHONY: system
+system:
+	@scripts/system.sh "$(PYTHON)"
+
+$(VENV)/.installed: python/pyproject.toml scripts/environment.sh scripts/requirements.py | system
+	@scripts/environment.sh "$(PYTHON)" $(VENV) sim test
+	@$(VENV)/bin/python scripts/check_rendering.py
+	@touch $@
+
+$(VENV_TRAIN)/.installed: python/pyproject.toml scripts/environment.sh scripts/requirements.py | system
+	@scripts/environment.sh "$(PYTHON)" $(VENV_TRAIN) export train test
+	@touch $@
+
+target/.fetched: Cargo.lock | system
+	@echo "setup: Rust packages"
+	@cargo fetch --locked --quiet
+	@mkdir -p target && touch $@
+
+.PHONY: setup
+setup: system $(VENV)/.installed target/.fetched ## all that demo, build and lint need (.venv, Rust and system packages)
+	@echo "setup: ready"
+
+.PHONY: setup-train
+setup-train: setup $(VENV_TRAIN)/.installed ## PyTorch as well (.venv-train, some gigabytes)
+
+.PHONY: build
+build: setup ## the node and the command-line tool, release profile
+	cargo build $(CARGO_FLAGS)
+
+.PHONY: demo
+demo: build ## the arm acts by goal images; leaves out/demo/report.html, film.gif and summary.json
+	$(RUN) --task $(TASK) --episodes $(or $(EPISODES),1)
+
+.PHONY: eval-demo
+eval-demo: build ## success rate over fresh scenes; leaves out/eval/TASK-SEED/
+	$(RUN) --task $(TASK) --episodes $(or $(EPISODES),50) --evaluate
+
+.PHONY: train-demo
+train-demo: setup-train ## data, training, probes and export of the demo's model into models/demo
+	$(VENV)/bin/python -m sim.dataset data/demo --seed $(SEED)
+	$(VENV_TRAIN)/bin/python -m vjepa_ac.train --data data/demo --seed $(SEED) --out models/demo
+
+.PHONY: test
+test: test-rust test-python test-loop ## everything that needs no GPU
+
+.PHONY: test-rust
+test-rust: build
+	cargo test $(CARGO_FLAGS)
+
+.PHONY: test-python
+test-python: setup-train
+	$(VENV)/bin/python -m pytest -c python/pyproject.toml python/sim python/demo
+	$(VENV_TRAIN)/bin/python -m pytest -c python/pyproject.toml python/vjepa_ac
+
+.PHONY: test-loop
+test-loop: build
+	$(VENV)/bin/python -m pytest -c python/pyproject.toml tests/loop
+
+.PHONY: lint
+lint: setup ## rustfmt, clippy and ruff, warnings denied
+	cargo fmt --all --check
+	cargo clippy $(CARGO_FLAGS) --all-targets -- -D warnings
+	$(VENV)/bin/ruff check --config python/pyproject.toml python scripts tests
+	$(VENV)/bin/ruff format --check --config python/pyproject.toml python scripts tests
+
+.PHONY: clean
+clean: ## removes builds, environments and results
+	rm -rf target out $(VENV) $(VENV_TRAIN)
+	find python tests scripts -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -1,0 +1,1 @@
+"""The demonstration and the evaluation: starts simulator and node, follows them over DDS, reports."""

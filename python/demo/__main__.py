@@ -1,0 +1,8 @@
+"""`python -m demo`: see `demo.run`."""
+
+import sys
+
+from demo.run import main
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,73 @@
+"""The PyTorch definition computes what the original code computes."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+
+from vjepa_ac import pose
+from vjepa_ac.model import energies, normalise_latents, normalise_pixels, rollout_states
+from vjepa_ac.preprocess import preprocess
+
+from .conftest import Golden
+
+
+def assert_close(found: torch.Tensor, expected: torch.Tensor, within: float) -> None:
+    assert found.shape == expected.shape
+    difference = (found - expected).abs()
+    print(f"max {difference.max():.3g} mean {difference.mean():.3g}")
+    assert difference.max() <= within
+
+
+@torch.no_grad()
+def test_encoder(golden: Golden) -> None:
+    raw = golden.model.encoder(golden.vectors["pixels"])
+    assert_close(raw, golden.vectors["encoder_raw"], 1e-4)
+    assert_close(normalise_latents(raw), golden.vectors["encoder_norm"], 1e-4)
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("steps", [1, 2, 3])
+def test_predictor(golden: Golden, steps: int) -> None:
+    latents = golden.vectors["encoder_norm"][None, :steps]
+    actions, states = (golden.vectors[name][:, :steps] for name in ("actions", "states"))
+    raw = golden.model.predictor(latents, actions, states)
+    assert_close(raw.flatten(1, 2), golden.vectors[f"predictor_raw_T{steps}"], 1e-4)
+
+
+def test_preprocessing(golden: Golden) -> None:
+    size = golden.arch.image_size
+    frames = np.stack([preprocess(f.numpy(), size, "bilinear") for f in golden.vectors["frames_u8"]])
+    assert_close(normalise_pixels(torch.from_numpy(frames)), golden.vectors["pixels"], 2e-2)
+
+
+@pytest.mark.parametrize("convert", [lambda t: t, lambda t: t.numpy()], ids=["torch", "numpy"])
+def test_poses(golden: Golden, convert) -> None:
+    start, action, result = (
+        convert(golden.vectors[f"pose_compose_{n}"]) for n in ("pose", "action", "result")
+    )
+    assert_close(torch.as_tensor(pose.compose(start, action)), torch.as_tensor(result), 1e-9)
+    expected = golden.vectors["pose_diff_result"]
+    assert_close(torch.as_tensor(pose.difference(start, result)), expected, 1e-9)
+
+
+@torch.no_grad()
+def test_energies_of_recorded_noise(golden: Golden) -> None:
+    """The first iteration of each recorded planning run: roll-out, pose composition and L1 energy."""
+    latents, states = golden.vectors["encoder_norm"], golden.vectors["states"]
+    for run, arguments in enumerate(golden.cem):
+        noise = golden.vectors[f"cem{run}_noise"][0].transpose(0, 1)
+        actions = torch.zeros(*noise.shape[:2], 7)
+        bound = arguments["maxnorm"]
+        actions[..., :3] = (noise[..., :3] * bound).clamp(-bound, bound)
+        actions[..., 6] = noise[..., 3].clamp(-0.75, 0.75)
+        for axis, value in arguments.get("axis", {}).items():
+            # A pinned axis is both the mean and, after clipping, the value of every sample.
+            actions[..., {"0": 0, "1": 1, "2": 2, "3": 6}[axis]] = value
+        if arguments["close_gripper"] is not None:
+            actions[:, arguments["close_gripper"] :, 6] = 1.0
+        final = golden.model.rollout(
+            latents[None, :1], states[:, :1], actions[:1, :0], actions, rollout_states(states[0, 0], actions)
+        )[:, -1]
+        assert_close(energies(final, latents[1:2])[0], golden.vectors[f"cem{run}_energy"][0], 1e-4)
