@@ -10,15 +10,17 @@
     reason = "helpers of tests fail and report as tests do"
 )]
 
+use std::cell::RefCell;
 use std::io::{BufRead as _, BufReader};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicU16, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, Once, PoisonError};
 use std::time::Duration;
 
 use vjepa_planner::clock::{Clock, MonotonicTime, RosTime, SystemClock};
+use vjepa_planner::ros::LOG_FILTER_DEFAULT;
 use vjepa_planner::ros::arguments::{Remapper, RosArguments};
 use vjepa_planner::ros::dds::DdsPort;
 use vjepa_planner::ros::environment::{DISCOVERY_RANGE, DOMAIN_ID, Environment};
@@ -59,6 +61,8 @@ fn python() -> PathBuf {
 struct Peer {
     child: Child,
     lines: Receiver<serde_json::Value>,
+    /// Lines that came while another event was awaited.
+    passed_over: RefCell<Vec<serde_json::Value>>,
 }
 
 impl Peer {
@@ -82,17 +86,21 @@ impl Peer {
                 }
             }
         });
-        let peer = Self { child, lines };
+        let peer = Self { child, lines, passed_over: RefCell::default() };
         peer.wait("ready");
         peer
     }
 
     /// The next line with the given event.
     fn wait(&self, event: &str) -> serde_json::Value {
+        let mut passed_over = self.passed_over.borrow_mut();
+        if let Some(at) = passed_over.iter().position(|line| line["event"] == event) {
+            return passed_over.remove(at);
+        }
         loop {
             match self.lines.recv_timeout(PATIENCE) {
                 Ok(line) if line["event"] == event => return line,
-                Ok(_other) => {}
+                Ok(other) => passed_over.push(other),
                 Err(RecvTimeoutError::Timeout) => panic!("the peer did not say {event:?} in time"),
                 Err(RecvTimeoutError::Disconnected) => {
                     panic!("the peer ended before it said {event:?}; if a Python package is missing, run `make setup`")
@@ -116,6 +124,11 @@ struct Node {
 
 impl Node {
     fn open(domain: u16) -> Self {
+        static LOG: Once = Once::new();
+        LOG.call_once(|| {
+            let filter = std::env::var("RUST_LOG").unwrap_or_else(|_| LOG_FILTER_DEFAULT.to_owned());
+            tracing_subscriber::fmt().with_env_filter(filter).with_test_writer().init();
+        });
         let clock = Arc::new(SystemClock::new());
         let names = Remapper::new(NodeName::new("/cell", "planner").unwrap(), &RosArguments::default()).unwrap();
         let environment = Environment::parse(|name| match name {
@@ -273,6 +286,9 @@ fn trajectories_and_text_reach_the_peer_and_publishing_does_not_block() {
     // Published before anybody listens, and kept for those who come late.
     texts.publish(&StringMessage { data: "early".into() }).unwrap();
     let peer = Peer::start(domain, &["listen"]);
+    // What `ros2 node list` and `ros2 node info` read.
+    let node_info = peer.wait("node");
+    assert_eq!((&node_info["name"], &node_info["writers"]), (&"/cell/planner".into(), &2.into()), "{node_info}");
     assert_eq!(peer.wait("text")["data"], "early");
     node.until("the peer subscribes", || {
         let info = node.port.topic_info("/controller/joint_trajectory").unwrap();

@@ -99,6 +99,25 @@ class JointTrajectory(IdlStruct, typename="trajectory_msgs::msg::dds_::JointTraj
     points: sequence[JointTrajectoryPoint]
 
 
+@dataclass
+class Gid(IdlStruct, typename="rmw_dds_common::msg::dds_::Gid_"):
+    data: array[uint8, 16]
+
+
+@dataclass
+class NodeEntitiesInfo(IdlStruct, typename="rmw_dds_common::msg::dds_::NodeEntitiesInfo_"):
+    node_namespace: str
+    node_name: str
+    reader_gid_seq: sequence[Gid]
+    writer_gid_seq: sequence[Gid]
+
+
+@dataclass
+class ParticipantEntitiesInfo(IdlStruct, typename="rmw_dds_common::msg::dds_::ParticipantEntitiesInfo_"):
+    gid: Gid
+    node_entities_info_seq: sequence[NodeEntitiesInfo]
+
+
 # As rmw_cyclonedds writes services: sixteen bytes say whose request it is, then the request or response follows.
 @dataclass
 class TriggerRequest(IdlStruct, typename="std_srvs::srv::dds_::Trigger_Request_"):
@@ -141,7 +160,9 @@ def blob(length: int) -> type[IdlStruct]:
 
 
 def qos(reliable: bool, depth: int, latched: bool = False) -> Qos:
-    reliability = Policy.Reliability.Reliable(duration(milliseconds=100)) if reliable else Policy.Reliability.BestEffort
+    reliability = (
+        Policy.Reliability.Reliable(duration(milliseconds=100)) if reliable else Policy.Reliability.BestEffort
+    )
     return Qos(
         reliability,
         Policy.Durability.TransientLocal if latched else Policy.Durability.Volatile,
@@ -222,6 +243,7 @@ class Peer:
     def listen(self) -> None:
         trajectories = self.reader("rt/controller/joint_trajectory", JointTrajectory, qos(True, 10))
         texts = self.reader("rt/cell/planner/text", String, qos(True, 10, latched=True))
+        nodes = self.reader("ros_discovery_info", ParticipantEntitiesInfo, qos(True, 1, latched=True))
         say(event="ready")
         while not self.ended.is_set():
             for t in trajectories.take(N=100):
@@ -233,6 +255,15 @@ class Peer:
                     positions=list(t.points[0].positions),
                     nanosec=t.points[0].time_from_start.nanosec,
                 )
+            for info in nodes.take(N=10):
+                for node in info.node_entities_info_seq:
+                    name = f"{node.node_namespace}/{node.node_name}"
+                    say(
+                        event="node",
+                        name=name,
+                        readers=len(node.reader_gid_seq),
+                        writers=len(node.writer_gid_seq),
+                    )
             for text in texts.take(N=100):
                 say(event="text", data=text.data)
             time.sleep(0.001)
