@@ -411,13 +411,13 @@ impl ReceiveCounters {
     /// Counts a payload that could not be decoded; true when it is the first or a 1000th, so worth a log line.
     pub fn count_undecodable(&self, problem: String) -> bool {
         self.set_problem(problem);
-        self.undecodable.fetch_add(1, Ordering::Relaxed) % 1000 == 0
+        self.undecodable.fetch_add(1, Ordering::Relaxed).is_multiple_of(1000)
     }
 
     /// Counts a message of a publisher of another type; true when it is the first or a 1000th, so worth a log line.
     pub fn count_wrong_type(&self, problem: String) -> bool {
         self.set_problem(problem);
-        self.wrong_type.fetch_add(1, Ordering::Relaxed) % 1000 == 0
+        self.wrong_type.fetch_add(1, Ordering::Relaxed).is_multiple_of(1000)
     }
 
     /// Counts messages that never arrived.

@@ -8,13 +8,14 @@
 //!
 //! # Queues
 //! Each subscription keeps the last `depth` messages of its QoS profile until the `ros_dds` thread takes them; older
-//! ones are dropped and counted as lost. Each reliable publisher keeps up to `max(depth, 64)` unacknowledged messages;
-//! when they are full, publishing fails with [`PublishError::WindowFull`] instead of waiting or dropping.
+//! ones are dropped and counted as lost. Each reliable publisher keeps up to `max(depth, 4096)` unacknowledged
+//! messages, so a killed subscriber does not hold up the others until its lease runs out; when they are full,
+//! publishing fails with [`PublishError::WindowFull`] instead of waiting or dropping.
 //!
 //! # Limits
 //! - `ROS_STATIC_PEERS`: the library announces the node by multicast and to this machine only; it has no setting for
-//!   other hosts. Peers on this machine are found anyway; for others a warning names the variable. Discovery still
-//!   works when the peer announces itself to us (it has our host among *its* static peers).
+//!   other hosts. Peers on this machine are found anyway; for others a warning names the variable. A peer that has
+//!   this host among *its* static peers announces itself to us, and is then answered.
 //! - `ROS_AUTOMATIC_DISCOVERY_RANGE=OFF` is refused, because the library cannot be kept from announcing the node.
 //! - Services answer clients of Fast DDS and Cyclone DDS side by side: the mapping is chosen per request.
 
@@ -311,9 +312,10 @@ fn remote_peers(peers: &[String]) -> impl Iterator<Item = &String> {
     })
 }
 
-/// How many unacknowledged messages a reliable publisher keeps at least; a depth of 1 would make it wait for every
-/// acknowledgement.
-const MIN_SEND_WINDOW: i32 = 64;
+/// How many unacknowledged messages a reliable publisher keeps at least. A subscriber that was killed acknowledges
+/// nothing until its lease runs out (10 s with Cyclone DDS, 20 s with Fast DDS), and must not stop commands to the
+/// others for that long: at 100 Hz this is enough for 40 s.
+const MIN_SEND_WINDOW: i32 = 4096;
 
 /// The library's form of a profile.
 fn to_dds(qos: QosProfile) -> QosPolicies {
