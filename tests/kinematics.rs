@@ -1,5 +1,7 @@
 //! Kinematics against an independent implementation, inverse kinematics round trips, and errors in descriptions.
 
+#![expect(clippy::unwrap_used, reason = "helpers of tests may fail loudly")]
+
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Instant;
@@ -29,12 +31,7 @@ struct Robot {
 
 fn robots() -> [Robot; 2] {
     [
-        Robot {
-            path: file("config/robots/panda/panda.urdf"),
-            base: "panda_link0",
-            tip: "panda_hand_tcp",
-            range: 0.95,
-        },
+        Robot { path: file("config/robots/panda/panda.urdf"), base: "panda_link0", tip: "panda_hand_tcp", range: 0.95 },
         Robot { path: file("tests/robots/ur5e_like.urdf"), base: "base_link", tip: "tool0", range: 0.5 },
     ]
 }
