@@ -643,11 +643,14 @@ fn configurations_that_do_not_fit_are_refused_by_name() {
 fn stops_at_any_moment_stay_within_limits() {
     let runner = Config { cases: 1_000, failure_persistence: None, ..Config::default() };
     let step = prop::array::uniform3(-0.05..0.05_f64);
-    let strategy = (step, 0.0..1.0_f64, 0.1..1.0_f64, 0.0..1.0_f64);
+    let strategy = (step, 0.0..1.0_f64, 0.1..1.0_f64, 0.0..1.0_f64, 0.01..1.0_f64);
     let stops = std::cell::Cell::new(0);
     TestRunner::new(runner)
-        .run(&strategy, |(step, when, min_duration, speed)| {
+        .run(&strategy, |(step, when, min_duration, speed, jerk_share)| {
             let mut config = config();
+            for own in config.limits.joints.values_mut() {
+                own.jerk = own.jerk.map(|jerk| jerk * jerk_share);
+            }
             config.trajectory.min_duration_s = min_duration;
             config.limits.velocity_scaling = 0.05 + 0.95 * speed;
             config.limits.acceleration_scaling = 0.05 + 0.95 * speed;
@@ -675,6 +678,15 @@ fn stops_at_any_moment_stay_within_limits() {
                 delta.scaled((60.0 * u - 180.0 * u * u + 120.0 * u.powi(3)) / (t * t)),
             ];
             assert_in_limits(&stop, start);
+            let mut before = (0.0, start[2]);
+            for point in &stop.points {
+                let t = point.time_from_start.as_secs_f64();
+                for (i, limits) in LIMITS.iter().enumerate() {
+                    let jerk = (point.accelerations[i] - before.1[i]) / (t - before.0);
+                    assert!(jerk.abs() <= limits[4] * jerk_share * 1.0001, "joint {i}: {jerk}");
+                }
+                before = (t, point.accelerations);
+            }
             assert!(rig.gate.motion_ends_at().unwrap() < accepted.ends_at);
             for point in &stop.points {
                 for i in 0..7 {
