@@ -541,7 +541,9 @@ impl<S: CommandSink> CommandGate<S> {
         self.limits.check_positions(&from, false)?;
         self.limits.check_positions(&target, true)?;
         let delta = target.minus(&from);
-        if let Some((joint, value)) = delta.largest().filter(|(_, v)| v.abs() > self.config.proposal.max_joint_step) {
+        if let Some((joint, value)) =
+            delta.largest().filter(|(_, v)| exceeds(v.abs(), self.config.proposal.max_joint_step))
+        {
             let limit = self.config.proposal.max_joint_step;
             return Err(Refusal::JointStep { joint: self.chain.joint_name(joint), value, limit });
         }
@@ -614,13 +616,14 @@ impl<S: CommandSink> CommandGate<S> {
             return Err(Refusal::NotFinite { what: "measured joint state", joint: None });
         }
         let limit = self.config.proposal.rest_velocity;
-        if let Some((joint, velocity)) = measured.velocities.and_then(|v| v.largest()).filter(|(_, v)| v.abs() > limit)
+        if let Some((joint, velocity)) =
+            measured.velocities.and_then(|v| v.largest()).filter(|(_, v)| exceeds(v.abs(), limit))
         {
             return Err(Refusal::NotAtRest { joint: self.chain.joint_name(joint), velocity, limit });
         }
         let tolerance = self.config.proposal.position_tolerance;
         let difference = measured.positions.minus(&proposal.planned_from);
-        if let Some((joint, _)) = difference.largest().filter(|(_, v)| v.abs() > tolerance) {
+        if let Some((joint, _)) = difference.largest().filter(|(_, v)| exceeds(v.abs(), tolerance)) {
             return Err(Refusal::Discontinuous {
                 joint: self.chain.joint_name(joint),
                 planned_from: proposal.planned_from[joint],
@@ -675,7 +678,7 @@ impl<S: CommandSink> CommandGate<S> {
             return None;
         }
         let error = sample.positions.minus(&motion.at(sample.arrival).positions);
-        let (joint, error) = error.largest().filter(|(_, error)| error.abs() > limit)?;
+        let (joint, error) = error.largest().filter(|(_, error)| exceeds(error.abs(), limit))?;
         Some(Cause::NotFollowing { joint: self.chain.joint_name(joint), error, limit })
     }
 
