@@ -194,7 +194,7 @@ impl ActionSpace {
                 Coordinate::Roll | Coordinate::Pitch | Coordinate::Yaw => turn,
                 Coordinate::Gripper => 1.0,
             };
-            if !(pin.value.abs() <= limit) {
+            if !(-limit..=limit).contains(&pin.value) {
                 return fail("is out of bounds");
             }
         }

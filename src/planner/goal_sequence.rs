@@ -532,7 +532,7 @@ on_timeout: next
             goals in 1_usize..5,
             max_steps in 1_u32..6,
             settle_steps in 0_usize..4,
-            mode in 0..3,
+            mode in 0_usize..3,
         ) {
             let on_timeout = [OnTimeout::Next, OnTimeout::Retry, OnTimeout::Abort][mode];
             let switch = Switch { settle_steps, ..Switch::default() };

@@ -410,9 +410,11 @@ impl Evaluator<'_, '_> {
         self.memory.cost.clear();
         self.memory.latents.clear();
         let total = self.memory.batch.len();
+        // Parts of nearly equal size: a remnant of a few candidates would cost a whole call.
+        let size = total.div_ceil(total.div_ceil(self.max_batch).max(1));
         let mut done = 0;
         while done < total {
-            let size = (total - done).min(self.max_batch);
+            let size = (total - done).min(size);
             if self.out_of_time(search, size) {
                 return Ok(false);
             }
@@ -457,8 +459,13 @@ impl Evaluator<'_, '_> {
         search.batches += 1;
         search.predictor_calls += size;
         let seconds = took.as_secs_f64() / size as f64;
-        // The first of all calls says everything there is to know; later ones are averaged.
-        let keep = if *seconds_per_candidate > 0.0 { 0.5 } else { 0.0 };
+        // The first of all calls says everything there is to know; later ones are averaged, but for the very small
+        // ones, where the cost per call hides the cost per candidate.
+        let keep = match (*seconds_per_candidate > 0.0, size) {
+            (false, _) => 0.0,
+            (true, ..4) => 1.0,
+            (true, _) => 0.5,
+        };
         *seconds_per_candidate = keep * *seconds_per_candidate + (1.0 - keep) * seconds;
 
         let energies = match norm {
@@ -503,3 +510,6 @@ impl Evaluator<'_, '_> {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -22,13 +22,13 @@ pub const NAME: &str = "response_surface";
 #[derive(Clone, Debug, PartialEq, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct ResponseSurfaceConfig {
-    /// Model batches: the design and `rounds − 1` refinements.
+    /// Model batches: the design and `rounds − 1` refinements; 0: four per step of the horizon.
     pub rounds: usize,
     /// Distance of the design points from the centre, along each coordinate.
     pub design_radius: f64,
     /// Points of the design at random places.
     pub random_points: usize,
-    /// Points per refinement: the surrogate's optimum and pairs of points around it.
+    /// Points per refinement: the surrogate's optimum and pairs of points around it; 0: one per searched number and one.
     pub refine_points: usize,
     /// Factor from one round's trust region to the next's.
     pub shrink: f64,
@@ -48,12 +48,12 @@ pub struct ResponseSurfaceConfig {
 impl Default for ResponseSurfaceConfig {
     fn default() -> Self {
         Self {
-            rounds: 3,
+            rounds: 0,
             design_radius: 0.7,
             random_points: 3,
-            refine_points: 9,
+            refine_points: 0,
             shrink: 0.35,
-            ridge: 1e-3,
+            ridge: 1e-2,
             latent_elements: 4096,
             disagreement: 0.5,
             fallback_samples: 32,
@@ -69,14 +69,14 @@ impl ResponseSurfaceConfig {
     /// [`PlannerConfigError`] for the first that makes no sense.
     pub fn validate(&self) -> Result<(), PlannerConfigError> {
         let fail = |field, reason: String| Err(PlannerConfigError { field, reason });
-        if !(1..=100).contains(&self.rounds) {
-            return fail("response_surface.rounds", format!("{} is outside 1..100", self.rounds));
+        if self.rounds > 100 {
+            return fail("response_surface.rounds", format!("{} is above 100", self.rounds));
         }
         if self.random_points > 1000 {
             return fail("response_surface.random_points", format!("{} is above 1000", self.random_points));
         }
-        if !(1..=1000).contains(&self.refine_points) {
-            return fail("response_surface.refine_points", format!("{} is outside 1..1000", self.refine_points));
+        if self.refine_points > 1000 {
+            return fail("response_surface.refine_points", format!("{} is above 1000", self.refine_points));
         }
         if !(16..=1 << 24).contains(&self.latent_elements) {
             return fail("response_surface.latent_elements", format!("{} is outside 16..2^24", self.latent_elements));
@@ -126,7 +126,9 @@ pub struct ResponseSurface {
     fallback: Cem,
     noise: GaussianNoise,
     phase: Phase,
+    /// Batches told so far, and how many there shall be.
     round: usize,
+    rounds: usize,
     extra: usize,
     free: Vec<Free>,
     /// Latent elements that are modelled, in order; empty: all.
@@ -142,6 +144,8 @@ pub struct ResponseSurface {
     radius: f64,
     /// Energy that the surrogate promised for the first candidate of the current batch.
     promised: f64,
+    /// Whether the optimum of the current batch is held by the trust region rather than by the bounds.
+    at_edge: bool,
     /// Mean energy of the design less the best: the scale of disagreement.
     spread: f64,
     optimum: Vec<f64>,
@@ -178,6 +182,7 @@ impl ResponseSurface {
             noise: GaussianNoise::default(),
             phase: Phase::Done,
             round: 0,
+            rounds: 0,
             extra: 0,
             free: Vec::new(),
             subset: Vec::new(),
@@ -188,6 +193,7 @@ impl ResponseSurface {
             best_cost: f64::INFINITY,
             radius: 1.0,
             promised: f64::NAN,
+            at_edge: false,
             spread: 0.0,
             optimum: Vec::new(),
             point: Vec::new(),
@@ -259,11 +265,16 @@ impl ResponseSurface {
         };
         self.promised =
             surface.minimise(center, self.radius, problem.norm, !problem.costs.is_empty(), host_cost, optimum);
+        self.at_edge =
+            self.optimum.iter().zip(&self.center).any(|(u, c)| (u - c).abs() > 0.98 * self.radius && u.abs() < 0.999);
         self.point.clear();
         self.point.extend_from_slice(&self.optimum);
         self.push_point(problem, batch);
 
-        let pairs = (self.config.refine_points - 1) / 2;
+        let pairs = match self.config.refine_points {
+            0 => d.div_ceil(2),
+            points => (points - 1) / 2,
+        };
         let reach = self.radius * self.config.shrink;
         for pair in 0..pairs {
             if pair % d == 0 {
@@ -374,7 +385,11 @@ impl Optimizer for ResponseSurface {
                 self.round = 1;
                 let mean = self.costs.iter().sum::<f64>() / self.costs.len().max(1) as f64;
                 self.spread = mean - self.best_cost;
-                let last = self.round >= self.config.rounds || self.free.is_empty();
+                self.rounds = match self.config.rounds {
+                    0 => 4 * problem.space.horizon(),
+                    rounds => rounds,
+                };
+                let last = self.round >= self.rounds || self.free.is_empty();
                 self.phase = if last { Phase::Done } else { Phase::Refine };
             }
             Phase::Refine => {
@@ -385,14 +400,16 @@ impl Optimizer for ResponseSurface {
                 // The surrogate sees a subset of the latent; so does this comparison.
                 let host = |i| evaluation.cost.get(i).zip(evaluation.energy.get(i)).map_or(0.0, |(c, e)| c - e);
                 let real = self.surface.energy_of(first, problem.norm) + host(0);
-                let off = !(real - self.promised <= self.config.disagreement * self.spread);
+                let excess = real - self.promised;
+                let off = excess.is_nan() || excess > self.config.disagreement * self.spread;
                 if off && self.best_cost >= before {
                     // Nothing gained and the surrogate was wrong: look again in the same region, with what was learnt.
                     self.extra += 1;
-                } else {
+                } else if !self.at_edge {
+                    // At the edge of its region the optimum may lie further on: look there as far again.
                     self.radius *= self.config.shrink;
                 }
-                let rounds = self.config.rounds + self.extra.min(EXTRA_ROUNDS);
+                let rounds = self.rounds + self.extra.min(EXTRA_ROUNDS);
                 if self.extra > EXTRA_ROUNDS && self.config.fallback_samples > 0 {
                     self.phase = Phase::Fallback;
                     self.begin_fallback(problem);

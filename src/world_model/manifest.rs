@@ -51,7 +51,9 @@ pub enum ManifestError {
         reason: String,
     },
     /// A file is not the one that the manifest describes.
-    #[error("{path} has SHA-256 {found}, but `files` in {manifest} says {expected}; export or download the model again")]
+    #[error(
+        "{path} has SHA-256 {found}, but `files` in {manifest} says {expected}; export or download the model again"
+    )]
     Hash {
         /// The file.
         path: PathBuf,
@@ -193,7 +195,10 @@ impl Manifest {
             return fail("name", "is empty".to_owned());
         }
         if self.patch_size == 0 || self.image_size == 0 || !self.image_size.is_multiple_of(self.patch_size) {
-            return fail("image_size", format!("{} is not a multiple of patch_size {}", self.image_size, self.patch_size));
+            return fail(
+                "image_size",
+                format!("{} is not a multiple of patch_size {}", self.image_size, self.patch_size),
+            );
         }
         if self.image_size > 4096 {
             return fail("image_size", format!("{} px is more than 4096 px", self.image_size));
@@ -361,7 +366,9 @@ training: {data: synthetic, hours: 1.5}
     #[test]
     fn a_missing_field_and_a_wrong_type_are_named() {
         assert!(refusal(&GOOD.replacen("rate_hz: 4.0\n", "", 1)).contains("rate_hz"));
-        assert!(refusal(&GOOD.replacen("resize_filter: bilinear_antialias", "resize_filter: cubic", 1)).contains("cubic"));
+        assert!(
+            refusal(&GOOD.replacen("resize_filter: bilinear_antialias", "resize_filter: cubic", 1)).contains("cubic")
+        );
         assert!(refusal("just text").contains(FILE_NAME));
     }
 

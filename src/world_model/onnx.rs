@@ -279,12 +279,7 @@ fn check_graph(
     check_tensors(file, "output", session.outputs(), outputs)
 }
 
-fn check_tensors(
-    file: &Path,
-    what: &'static str,
-    found: &[Outlet],
-    expected: &[Tensor<'_>],
-) -> Result<(), ModelError> {
+fn check_tensors(file: &Path, what: &'static str, found: &[Outlet], expected: &[Tensor<'_>]) -> Result<(), ModelError> {
     let fail = |name: &str, reason: String, expected: String| {
         Err(ModelError::Graph { file: file.to_path_buf(), what, name: name.to_owned(), reason, expected })
     };

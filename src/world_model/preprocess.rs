@@ -107,7 +107,7 @@ impl Preprocessor {
         if width == 0 || height == 0 {
             return Err(PreprocessError::Empty { width, height });
         }
-        let expected = u64::from(width) * u64::from(height) * 3;
+        let expected = u64::from(width).saturating_mul(u64::from(height)).saturating_mul(3);
         if u64::try_from(data.len()) != Ok(expected) {
             return Err(PreprocessError::InputLength { width, height, expected, found: data.len() });
         }
@@ -161,8 +161,7 @@ mod tests {
         let mut out = vec![0_u8; size * size * 3];
         for (o, (first, w)) in taps.iter().enumerate() {
             for x in 0..size * 3 {
-                let v: f64 =
-                    w.iter().enumerate().map(|(i, w)| w * f64::from(rows[(first + i) * size * 3 + x])).sum();
+                let v: f64 = w.iter().enumerate().map(|(i, w)| w * f64::from(rows[(first + i) * size * 3 + x])).sum();
                 out[o * size * 3 + x] = (v + 0.5) as u8;
             }
         }
@@ -195,7 +194,9 @@ mod tests {
     fn two_tap_bilinear_takes_the_middle_two_pixels_at_scale_four() {
         let data: Vec<u8> = (0..8 * 8).flat_map(|i| [(i * 3) as u8; 3]).collect();
         let mut out = vec![0; 2 * 2 * 3];
-        Preprocessor::new(2, ResizeFilter::Bilinear).run(RgbView { width: 8, height: 8, data: &data }, &mut out).unwrap();
+        Preprocessor::new(2, ResizeFilter::Bilinear)
+            .run(RgbView { width: 8, height: 8, data: &data }, &mut out)
+            .unwrap();
         let at = |x: usize, y: usize| f64::from(data[(y * 8 + x) * 3]);
         for (i, (x, y)) in [(1, 1), (5, 1), (1, 5), (5, 5)].into_iter().enumerate() {
             let expected = (at(x, y) + at(x + 1, y) + at(x, y + 1) + at(x + 1, y + 1)) / 4.0;

@@ -384,7 +384,7 @@ fn cholesky(a: &mut [f64], n: usize) -> bool {
             let (Some(&aij), Some(&ajj)) = (a.get(i * n + j), a.get(j * n + j)) else { return false };
             let value = if i == j {
                 let square = aij - dot;
-                if !(square > 0.0) {
+                if square <= 0.0 || square.is_nan() {
                     return false;
                 }
                 square.sqrt()
