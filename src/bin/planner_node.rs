@@ -1,5 +1,6 @@
 //! The ROS 2 executable: reads arguments and parameters, starts the node, ends it on SIGINT or SIGTERM.
 
+use std::io::IsTerminal as _;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
@@ -66,6 +67,7 @@ fn start_log(arguments: &RosArguments) -> anyhow::Result<()> {
         filter = format!("{filter},vjepa_planner={}", level.level);
     }
     let filter = EnvFilter::try_new(&filter).with_context(|| format!("log filter `{filter}`"))?;
-    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
+    let colours = std::io::stderr().is_terminal();
+    tracing_subscriber::fmt().with_env_filter(filter).with_ansi(colours).with_writer(std::io::stderr).init();
     Ok(())
 }

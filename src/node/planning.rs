@@ -275,7 +275,8 @@ impl Planning {
         state.window.push(stamp, &state.latent, robot)?;
         let rotation = *task.rotation.get_or_insert(base_from_tip.rotation);
 
-        if !advance(task, state.latent.as_slice(), self.planner.config().energy, &mut state.report) {
+        if !advance(task, &state.latent, self.planner.config().energy, &mut state.report) {
+            state.task = None;
             return Ok(());
         }
         let goal = goal_latent(task, state.latent.len());
@@ -356,15 +357,16 @@ fn advance(
             Decision::Switch { to, reached } => {
                 tracing::info!(from = goal, to, reached, energy, "goal switched");
             }
-            Decision::Finished { reached } => {
-                tracing::info!(reached, energy, "task finished");
+            Decision::Finished { reached: true } => {
+                tracing::info!(energy, "task finished");
                 report.task_state = TaskState::Succeeded;
                 return false;
             }
-            Decision::Aborted { goal } => {
-                tracing::warn!(goal, energy, "goal not reached in its steps; task given up");
+            Decision::Finished { reached: false } | Decision::Aborted { .. } => {
+                let why = format!("goal `{}` not reached in its steps: energy {energy:.4}", report.goal);
+                tracing::warn!("task ended: {why}");
                 report.task_state = TaskState::Failed;
-                report.problem = Some(Arc::from("goal not reached in its steps"));
+                report.problem = Some(Arc::from(why));
                 return false;
             }
         }
