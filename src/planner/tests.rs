@@ -180,8 +180,9 @@ fn cem_config(samples: usize, iterations: usize) -> PlannerConfig {
 fn gaps(config: &PlannerConfig, reference: &PlannerConfig, steps: f64) -> (f64, f64, usize) {
     let mut gaps = Vec::new();
     let mut calls = 0;
-    for seed in 0..30 {
-        let mut model = Formula::new(seed / 10);
+    // Other formulas and goals (below 1000) served to choose the defaults.
+    for seed in 1000..1040 {
+        let mut model = Formula::new(seed / 5);
         let problem = problem(&model, seed, steps);
         let best = ask(&mut planner(reference.clone(), &model), &mut model, &problem, None, seed).unwrap();
         let plan = ask(&mut planner(config.clone(), &model), &mut model, &problem, None, seed).unwrap();
@@ -195,6 +196,7 @@ fn gaps(config: &PlannerConfig, reference: &PlannerConfig, steps: f64) -> (f64, 
 
 #[test]
 fn the_response_surface_finds_in_28_calls_what_cem_finds_in_thousands() {
+    let mut results = Vec::new();
     for energy in [EnergyNorm::L1, EnergyNorm::L2] {
         for steps in [0.5, 1.0, 3.0] {
             let config = PlannerConfig { energy, ..PlannerConfig::default() };
@@ -202,8 +204,11 @@ fn the_response_surface_finds_in_28_calls_what_cem_finds_in_thousands() {
             let (mean, p90, calls) = gaps(&config, &reference, steps);
             println!("{energy:?}, {steps} steps away: mean gap {mean:.5}, p90 {p90:.5}, {calls} calls");
             assert!(calls <= 30, "{calls}");
-            assert!(mean < 0.005 && p90 < 0.015, "{energy:?} {steps}: {mean} {p90}");
+            results.push((energy, steps, mean, p90));
         }
+    }
+    for (energy, steps, mean, p90) in results {
+        assert!(mean < 0.005 && p90 < 0.015, "{energy:?} {steps}: {mean} {p90}");
     }
 }
 
