@@ -78,7 +78,7 @@ train-demo: setup-train ## data, training, probes and export of the demo's model
 test: test-rust test-python test-loop ## everything that needs no GPU
 
 .PHONY: test-rust
-test-rust: build
+test-rust: setup
 	cargo test $(CARGO_FLAGS)
 
 .PHONY: test-python
@@ -87,7 +87,8 @@ test-python: setup-train
 	$(VENV_TRAIN)/bin/python -m pytest -c python/pyproject.toml python/vjepa_ac
 
 .PHONY: test-loop
-test-loop: build
+# Uses the node that test-rust has built: a build of its own would differ in features of shared packages.
+test-loop: test-rust
 	$(VENV)/bin/python -m pytest -c python/pyproject.toml tests/loop
 
 .PHONY: lint

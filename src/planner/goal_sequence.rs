@@ -1,6 +1,6 @@
 //! A task: goal images in order, when each counts as reached, and what happens when one is not.
 //!
-//! Reading files is [`Task::load`] and [`Goal::load_image`]; deciding is [`GoalSequence`], which does no I/O.
+//! Reading is [`Task::load`]; deciding is [`GoalSequence`], which does no I/O.
 
 use std::path::{Path, PathBuf};
 
@@ -33,16 +33,6 @@ pub enum TaskError {
         path: PathBuf,
         /// The field, dotted, with the goal's name where it belongs to one.
         field: String,
-        /// What is wrong with it.
-        reason: String,
-    },
-    /// A goal image cannot be used.
-    #[error("goal `{goal}`: image {image} cannot be used: {reason}")]
-    Image {
-        /// Name of the goal.
-        goal: String,
-        /// The image file.
-        image: PathBuf,
         /// What is wrong with it.
         reason: String,
     },
@@ -217,42 +207,6 @@ impl Task {
             goals.push(Goal { name: goal.name, image, max_steps: goal.max_steps, switch });
         }
         Ok(Self { name: fields.name, goals, on_timeout: fields.on_timeout, max_retries: fields.max_retries })
-    }
-}
-
-/// A goal image, 8-bit RGB.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct GoalImage {
-    /// Columns, px.
-    pub width: u32,
-    /// Rows, px.
-    pub height: u32,
-    /// `height · width · 3` bytes, R G B.
-    pub data: Vec<u8>,
-}
-
-/// Largest side of a goal image, px.
-const MAX_IMAGE_SIDE: u32 = 8192;
-
-impl Goal {
-    /// Reads the goal's image (PNG or JPEG; grey and alpha are converted).
-    ///
-    /// # Errors
-    /// [`TaskError::Image`] names the goal and the file.
-    pub fn load_image(&self) -> Result<GoalImage, TaskError> {
-        let fail = |reason: String| TaskError::Image { goal: self.name.clone(), image: self.image.clone(), reason };
-        let mut reader = image::ImageReader::open(&self.image)
-            .and_then(image::ImageReader::with_guessed_format)
-            .map_err(|e| fail(e.to_string()))?;
-        let mut limits = image::Limits::default();
-        limits.max_image_width = Some(MAX_IMAGE_SIDE);
-        limits.max_image_height = Some(MAX_IMAGE_SIDE);
-        reader.limits(limits);
-        let rgb = reader.decode().map_err(|e| fail(e.to_string()))?.into_rgb8();
-        if rgb.width() == 0 || rgb.height() == 0 {
-            return Err(fail("it has no pixels".to_owned()));
-        }
-        Ok(GoalImage { width: rgb.width(), height: rgb.height(), data: rgb.into_raw() })
     }
 }
 
@@ -451,27 +405,6 @@ on_timeout: next
         }
         assert!(Task::parse("name: x\ngoals: []", Path::new("t.yaml")).unwrap_err().to_string().contains("`goals`"));
         assert!(Task::load(Path::new("/nowhere/t.yaml")).unwrap_err().to_string().contains("/nowhere/t.yaml"));
-    }
-
-    #[test]
-    fn goal_images_of_any_kind_are_read_and_broken_ones_named() {
-        let dir = tempfile::tempdir().unwrap();
-        let goal = |file: &str| Goal {
-            name: "grasped".to_owned(),
-            image: dir.path().join(file),
-            max_steps: 1,
-            switch: Switch::default(),
-        };
-        image::GrayAlphaImage::from_pixel(5, 3, image::LumaA([9, 255])).save(dir.path().join("grey.png")).unwrap();
-        let read = goal("grey.png").load_image().unwrap();
-        assert_eq!(read, GoalImage { width: 5, height: 3, data: vec![9; 45] });
-        let bytes = std::fs::read(dir.path().join("grey.png")).unwrap();
-        std::fs::write(dir.path().join("cut.png"), &bytes[..bytes.len() - 20]).unwrap();
-        std::fs::write(dir.path().join("empty.png"), b"").unwrap();
-        for file in ["cut.png", "empty.png", "missing.png"] {
-            let error = goal(file).load_image().unwrap_err().to_string();
-            assert!(error.contains("`grasped`") && error.contains(file), "{error}");
-        }
     }
 
     #[test]

@@ -394,7 +394,7 @@ proptest! {
 #[test]
 fn the_configuration_reads_from_yaml() {
     let text = "optimizer: cem\nhorizon: 2\nenergy: l2\ncem: {samples: 10, topk: 3, answer: mean}\n\
-                action_space: {gripper: delta, coordinates: [x, gripper]}\ncost: {workspace: {min_m: [0,0,0], max_m: [1,1,1]}}";
+                action_space: {gripper: delta, coordinates: [dx, dgripper]}\ncost: {workspace: {min_m: [0,0,0], max_m: [1,1,1]}}";
     let config: PlannerConfig = serde_saphyr::from_str(text).unwrap();
     assert_eq!((config.horizon, config.cem.samples, config.energy), (2, 10, EnergyNorm::L2));
     assert!(config.cost.workspace.is_some() && config.cost.action_size.is_none());

@@ -57,13 +57,13 @@ class Robot:
 
     def __init__(self) -> None:
         """Joins the domain that the environment names."""
-        self._node = Node()
-        self._camera = self._node.writer("/camera/image_raw", Image, SENSOR)
-        self._joints = self._node.writer("/joint_states", JointState, RELIABLE)
-        self._tasks = self._node.writer("/vjepa_planner/load_task", String, RELIABLE)
-        self._arm = self._node.reader("/panda_arm_controller/joint_trajectory", JointTrajectory, RELIABLE)
-        self._hand = self._node.reader("/panda_hand_controller/commands", Float64MultiArray, RELIABLE)
-        self._status = self._node.reader("/vjepa_planner/status", DiagnosticStatus, RELIABLE)
+        self.node = Node()
+        self._camera = self.node.writer("/camera/image_raw", Image, SENSOR)
+        self._joints = self.node.writer("/joint_states", JointState, RELIABLE)
+        self._tasks = self.node.writer("/vjepa_planner/load_task", String, RELIABLE)
+        self._arm = self.node.reader("/panda_arm_controller/joint_trajectory", JointTrajectory, RELIABLE)
+        self._hand = self.node.reader("/panda_hand_controller/commands", Float64MultiArray, RELIABLE)
+        self._status = self.node.reader("/vjepa_planner/status", DiagnosticStatus, RELIABLE)
         self.picture = scenery()
         self.encoding = "rgb8"
         self.send_images = True

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 from robot import ARM, FINGERS, ROOT, PlannerNode, Robot, scenery, wait_for, write_task
-from sim.dds import RELIABLE, SENSOR, Image, JointState, Node
+from sim.dds import RELIABLE, SENSOR, Image, JointState
 
 STILL_S = 1.5
 """How long the command topics are watched."""
@@ -170,7 +170,7 @@ def test_nan_in_joint_states_holds_the_arm(node: PlannerNode, tmp_path: Path) ->
 def test_two_cameras_on_one_topic_hold_the_arm(node: PlannerNode, tmp_path: Path) -> None:
     with Robot() as robot:
         moving(robot, tmp_path)
-        second = Node().writer("/camera/image_raw", Image, SENSOR)
+        second = robot.node.writer("/camera/image_raw", Image, SENSOR)
         robot_state(robot, lambda: second.write(robot.image()), "two publishers", "/camera/image_raw")
         assert_resumes(robot)
 
@@ -178,7 +178,7 @@ def test_two_cameras_on_one_topic_hold_the_arm(node: PlannerNode, tmp_path: Path
 def test_two_publishers_of_joint_states_hold_the_arm(node: PlannerNode, tmp_path: Path) -> None:
     with Robot() as robot:
         moving(robot, tmp_path)
-        second = Node().writer("/joint_states", JointState, RELIABLE)
+        second = robot.node.writer("/joint_states", JointState, RELIABLE)
         robot_state(robot, lambda: second.write(robot.joint_state()), "two publishers", "/joint_states")
         assert_resumes(robot)
 
@@ -204,6 +204,7 @@ def robot_state(robot: Robot, also: object, *words: str) -> None:
 
 def test_commands_end_at_rest_within_the_limits(node: PlannerNode, tmp_path: Path) -> None:
     with Robot() as robot:
+        robot.follow = False
         moving(robot, tmp_path)
         wait_for(lambda: len(robot.trajectories) >= 8, 30, "several commands")
         for trajectory in robot.trajectories:
