@@ -84,8 +84,7 @@ impl Bench {
         let description = RobotDescription::from_file(&urdf).unwrap();
         let chain = Arc::new(description.chain("panda_link0", "panda_hand_tcp").unwrap());
         let finger = "panda_finger_joint1";
-        let gripper =
-            GripperConfig { joint: finger.into(), open_position: 0.04, closed_position: 0.0, squeeze: 0.0 };
+        let gripper = GripperConfig { joint: finger.into(), open_position: 0.04, closed_position: 0.0, squeeze: 0.0 };
         let gripper = GripperMapping::new(&gripper, &description.joint_limits(finger).unwrap()).unwrap();
         let spec = ModelSpec {
             name: "forward".into(),
@@ -148,8 +147,15 @@ impl Bench {
             self.joints.take(&Received { message: joints, source: None, arrived });
             if turn % 4 == 0 {
                 let data = vec![0; 32 * 32];
-                let image =
-                    Image { header, height: 32, width: 32, encoding: "mono8".into(), step: 32, data, ..Image::default() };
+                let image = Image {
+                    header,
+                    height: 32,
+                    width: 32,
+                    encoding: "mono8".into(),
+                    step: 32,
+                    data,
+                    ..Image::default()
+                };
                 self.frames.take(&Received { message: image, source: None, arrived });
             }
             std::thread::sleep(Duration::from_millis(5));

@@ -264,7 +264,8 @@ impl Node {
             let due = |last: Option<MonotonicTime>, period| last.is_none_or(|last| now.since(last) >= period);
             let planning = self.planning.read();
             let motion = self.motion.read();
-            let fresh = Some((planning.plan_id, planning.task_id, planning.task_state, planning.goal_index, motion.state));
+            let fresh =
+                Some((planning.plan_id, planning.task_id, planning.task_state, planning.goal_index, motion.state));
             if fresh != shown || due(last_status, STATUS_PERIOD) {
                 let message = status::status(&self.identity, planning, motion, &self.camera, &self.joints, now);
                 report_failure(self.status.publish(&message));
@@ -335,10 +336,7 @@ fn resolved(port: &dyn Port, name: &str) -> Result<String, NodeError> {
 }
 
 fn spawn(name: &'static str, body: impl FnOnce() + Send + 'static) -> Result<JoinHandle<()>, NodeError> {
-    std::thread::Builder::new()
-        .name(name.to_owned())
-        .spawn(body)
-        .map_err(|source| NodeError::Thread { name, source })
+    std::thread::Builder::new().name(name.to_owned()).spawn(body).map_err(|source| NodeError::Thread { name, source })
 }
 
 /// Status is for people: if it cannot be sent, the log says so and the node goes on.

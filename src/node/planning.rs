@@ -283,8 +283,7 @@ impl Planning {
         let context = state.window.context();
         let deadline = started.after(Duration::from_secs_f64(self.execution.deadline_ms * 1e-3));
         state.report.plan_id += 1;
-        let request =
-            PlanRequest { context, goal, deadline: Some(deadline), plan_id: state.report.plan_id };
+        let request = PlanRequest { context, goal, deadline: Some(deadline), plan_id: state.report.plan_id };
         let plan = self.planner.plan(&mut *self.model, &request)?;
         let planned_at = self.clock.monotonic();
         note_plan(&mut state.report, &plan, planned_at.since(started), planned_at > deadline);

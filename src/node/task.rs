@@ -62,12 +62,10 @@ pub fn load(path: &Path, preprocessor: &mut Preprocessor) -> Result<LoadedTask, 
     let frame_len = preprocessor.output_len();
     let mut pictures = vec![0; task.goals.len() * frame_len];
     for (goal, input) in task.goals.iter().zip(pictures.chunks_exact_mut(frame_len)) {
-        let picture = file::load(&goal.image)
-            .map_err(|source| LoadError::Picture { goal: goal.name.clone(), source })?;
+        let picture =
+            file::load(&goal.image).map_err(|source| LoadError::Picture { goal: goal.name.clone(), source })?;
         let view = RgbView { width: picture.width as u32, height: picture.height as u32, data: &picture.rgb };
-        preprocessor
-            .run(view, input)
-            .map_err(|source| LoadError::Preprocess { goal: goal.name.clone(), source })?;
+        preprocessor.run(view, input).map_err(|source| LoadError::Preprocess { goal: goal.name.clone(), source })?;
     }
     let goal_names = task.goals.iter().map(|goal| Arc::from(goal.name.as_str())).collect();
     Ok(LoadedTask { task, goal_names, pictures })
