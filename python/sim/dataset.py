@@ -282,7 +282,7 @@ def generate(out: Path, episodes: int, size: int, processes: int, seed: int) -> 
 def main() -> None:
     parser = argparse.ArgumentParser(description="Generate training clips with the simulator.")
     parser.add_argument("out", type=Path, help="folder to write")
-    parser.add_argument("--episodes", type=int, default=2000)
+    parser.add_argument("--episodes", type=int, default=1800)
     parser.add_argument("--size", type=int, default=64, help="side of the square pictures, pixels")
     parser.add_argument("--processes", type=int, default=os.cpu_count() or 1)
     parser.add_argument("--seed", type=int, default=0)

@@ -20,17 +20,7 @@ from PIL import Image
 from .demonstration import MAX_STEP, Mover, demonstrate
 from .scene import CUBE_HALF, IMAGE_HEIGHT, IMAGE_WIDTH, TASKS, Camera, Scene, draw_scene
 
-MAX_STEPS = {
-    "target": 16,
-    "before_grasp": 12,
-    "grasped": 8,
-    "lifted": 4,
-    "carried": 6,
-    "above_place": 12,
-    "placed": 8,
-    "retreated": 4,
-}
-"""Steps that a goal may take before the next one is tried."""
+TASK_FILES = Path(__file__).parents[2] / "config/tasks"
 DESIGN_RADII = (0.7, 0.35, 0.12)
 """Half width of the design of each round, as a share of the box."""
 
@@ -151,21 +141,32 @@ PLANNERS = {"response_surface": plan_surface, "cem": plan_cem}
 
 
 @dataclass(frozen=True)
-class Switching:
-    """When a goal counts as reached: energy below a bound and hardly changing."""
+class Pursuit:
+    """How long a goal is pursued and when it counts as reached, as a task file says it."""
 
+    max_steps: int
     energy_below: float = 0.30
     settle_steps: int = 2
     settle_change: float = 0.01
 
     def reached(self, energies: list[float]) -> bool:
-        """Whether the energies of the steps so far say so."""
-        last = energies[-self.settle_steps :]
+        """Whether the energies of the steps so far are low and settled."""
+        last = energies[-self.settle_steps - 1 :]
         return (
-            len(last) == self.settle_steps
+            len(last) > self.settle_steps
             and last[-1] < self.energy_below
-            and max(last) - min(last) < self.settle_change
+            and (self.settle_steps == 0 or max(last) - min(last) < self.settle_change)
         )
+
+
+def read_task(path: Path) -> dict[str, Pursuit]:
+    """The goals of a task file by their names."""
+    task = yaml.safe_load(path.read_text())
+    common = task.get("switch", {})
+    return {
+        goal["name"]: Pursuit(goal["max_steps"], **{**common, **goal.get("switch", {})})
+        for goal in task["goals"]
+    }
 
 
 @dataclass
@@ -187,7 +188,7 @@ def run_episode(
     task: str,
     seed: int,
     planner: str,
-    switching: dict[str, Switching],
+    goals: dict[str, Pursuit],
     squeeze_bias: float,
     grip_noise: float = 0.0,
 ) -> Episode:
@@ -201,8 +202,8 @@ def run_episode(
     for view in views:
         goal = model.encode(view.image)
         energies: list[float] = []
-        rule = switching.get(view.name, switching["default"])
-        for step in range(MAX_STEPS[view.name] + 1):
+        pursuit = goals[view.name]
+        for step in range(pursuit.max_steps + 1):
             latents, state = model.encode(mover.camera.render()), scene.state()
             energies.append(float(np.abs(latents - goal).mean()))
             tip_gap = np.round((state[:3] - view.state[:3]) * 100, 1)
@@ -211,7 +212,7 @@ def run_episode(
                 f"{view.name:13s} E {energies[-1]:.3f} tip-goal {tip_gap} grip {state[6]:.2f}"
                 f" cube-goal {cube_gap}"
             )
-            if rule.reached(energies) or step == MAX_STEPS[view.name]:
+            if pursuit.reached(energies) or step == pursuit.max_steps:
                 break
             action, planned = PLANNERS[planner](model, latents, state, goal, rng)
             target = action[3] + grip_noise * rng.normal()
@@ -233,8 +234,7 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=1000)
     parser.add_argument("--planner", choices=PLANNERS, default="response_surface")
     parser.add_argument("--threads", type=int, default=1)
-    parser.add_argument("--energy-below", type=float, default=0.30)
-    parser.add_argument("--settle-change", type=float, default=0.01)
+    parser.add_argument("--task-file", type=Path, help="default: the task's in config/tasks")
     parser.add_argument("--squeeze-bias", type=float, default=0.0)
     parser.add_argument("--grip-noise", type=float, default=0.0, help="noise on the closedness target")
     parser.add_argument("--trace", action="store_true", help="print every step of failed episodes")
@@ -242,12 +242,12 @@ def main() -> None:
     model = Model(args.model, args.threads)
     scene = Scene()
     mover = Mover(scene, Camera(scene, IMAGE_WIDTH, IMAGE_HEIGHT))
-    switching = {"default": Switching(args.energy_below, settle_change=args.settle_change)}
+    goals = read_task(args.task_file or TASK_FILES / f"{args.task}.yaml")
     limit = 2.0 if args.task == "reach" else 5.0
     episodes, begin = [], time.monotonic()
     for seed in range(args.seed, args.seed + args.episodes):
         episode = run_episode(
-            model, mover, args.task, seed, args.planner, switching, args.squeeze_bias, args.grip_noise
+            model, mover, args.task, seed, args.planner, goals, args.squeeze_bias, args.grip_noise
         )
         episodes.append(episode)
         good = episode.error_cm < limit and (args.task == "reach" or episode.lifted)

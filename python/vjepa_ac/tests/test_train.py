@@ -76,7 +76,7 @@ def test_losses_reach_every_weight(folder: Path) -> None:
 
 def test_training_is_reproducible(folder: Path) -> None:
     clips = load_clips(folder)
-    settings = Settings(steps=2, batch=2, warm_up=1, seed=3)
+    settings = Settings(picture_steps=1, picture_batch=4, steps=2, batch=2, warm_up=1, seed=3)
     first, second = (fit(ARCHITECTURES["demo"], clips, settings) for _ in range(2))
     for a, b in zip(first.parameters(), second.parameters(), strict=True):
         assert torch.equal(a, b)

@@ -8,6 +8,7 @@ The data come from `python -m sim.dataset`.
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import json
 import sys
 import time
@@ -37,7 +38,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--data", type=Path, required=True, help="folder written by sim.dataset")
     parser.add_argument("--out", type=Path, required=True, help="model directory to write")
     parser.add_argument("--arch", default="demo", help="named architecture, or a file of its fields")
-    parser.add_argument("--steps", type=int, default=Settings.steps)
+    parser.add_argument("--picture-steps", type=int, default=Settings.picture_steps, help="encoder alone")
+    parser.add_argument("--steps", type=int, default=Settings.steps, help="everything")
     parser.add_argument("--batch", type=int, default=Settings.batch)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
@@ -60,14 +62,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
             if args.save_every and step % args.save_every == 0:
                 save_checkpoint(checkpoint, model)
 
-        model = fit(arch, known, Settings(steps=args.steps, batch=args.batch, seed=args.seed), keep)
+        settings = Settings(
+            picture_steps=args.picture_steps, steps=args.steps, batch=args.batch, seed=args.seed
+        )
+        model = fit(arch, known, settings, keep)
         seconds = time.monotonic() - begin
         save_checkpoint(checkpoint, model)
         figures = {
             "data": json.loads((args.data / "dataset.json").read_text()),
-            "steps": args.steps,
-            "batch": args.batch,
-            "seed": args.seed,
+            **dataclasses.asdict(settings),
             "seconds": round(seconds),
             "supervision": SUPERVISION,
             "loss_weights": WEIGHTS,
