@@ -1,5 +1,7 @@
 //! The planning thread with a world model made of a formula: it always wants to go 5 cm along x.
 
+#![expect(clippy::unwrap_used, clippy::panic, reason = "helpers of tests may fail loudly")]
+
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::mpsc::{SyncSender, sync_channel};

@@ -132,7 +132,7 @@ impl Node {
         let gripper = GripperMapping::new(&config.robot.gripper, &gripper_limits)?;
         let kinematics = InverseKinematics::new(Arc::clone(&chain), config.inverse_kinematics.clone())?;
 
-        let mut model = OnnxWorldModel::load(&config.model, config.inference.clone())?;
+        let mut model = OnnxWorldModel::load(&config.model, config.inference)?;
         model.warm_up(config.planner.max_batch)?;
         let spec = model.spec().clone();
         tracing::info!(model = %spec.name, tokens = spec.tokens, latent_dim = spec.latent_dim, "world model loaded");
@@ -288,10 +288,8 @@ impl Node {
             Arc::from(error.to_string())
         });
         let message = TaskMessage { id: self.tasks_given, file: Arc::from(path.to_string_lossy()), task };
-        if let Some(tasks) = &self.tasks {
-            if tasks.send(message).is_err() {
-                tracing::error!("the planning thread takes no tasks any more");
-            }
+        if self.tasks.as_ref().is_some_and(|tasks| tasks.send(message).is_err()) {
+            tracing::error!("the planning thread takes no tasks any more");
         }
     }
 

@@ -1,6 +1,7 @@
 """Every test of the loop runs in a ROS domain of its own, on the loopback interface."""
 
 import pytest
+
 from robot import isolated_environment
 
 

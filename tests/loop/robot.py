@@ -10,9 +10,10 @@ from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
+from PIL import Image as Picture
+
 from demo.link import free_domain
 from demo.status import NodeStatus
-from PIL import Image as Picture
 from sim.dds import (
     RELIABLE,
     SENSOR,

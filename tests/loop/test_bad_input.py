@@ -1,11 +1,15 @@
 """Bad input gives a clear error that names the thing, and nothing moves."""
 
 import shutil
+import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
+from PIL import Image as Picture
+
 from robot import ARM, FINGERS, ROOT, PlannerNode, Robot, scenery, wait_for, write_task
 from sim.dds import RELIABLE, SENSOR, Image, JointState
 
@@ -100,8 +104,6 @@ def test_a_goal_image_that_cannot_be_read_is_named(
 
 @pytest.mark.parametrize("size", [(64, 64), (1920, 1080), (123, 457)])
 def test_a_goal_image_of_any_size_is_taken(node: PlannerNode, tmp_path: Path, size: tuple[int, int]) -> None:
-    from PIL import Image as Picture
-
     task = write_task(tmp_path, scenery(1))
     Picture.fromarray(scenery(1)).resize(size).save(tmp_path / "goal.png")
     with Robot() as robot:
@@ -171,7 +173,7 @@ def test_two_cameras_on_one_topic_hold_the_arm(node: PlannerNode, tmp_path: Path
     with Robot() as robot:
         moving(robot, tmp_path)
         second = robot.node.writer("/camera/image_raw", Image, SENSOR)
-        robot_state(robot, lambda: second.write(robot.image()), "two publishers", "/camera/image_raw")
+        disturbed(robot, lambda: second.write(robot.image()), "two publishers", "/camera/image_raw")
         assert_resumes(robot)
 
 
@@ -179,19 +181,17 @@ def test_two_publishers_of_joint_states_hold_the_arm(node: PlannerNode, tmp_path
     with Robot() as robot:
         moving(robot, tmp_path)
         second = robot.node.writer("/joint_states", JointState, RELIABLE)
-        robot_state(robot, lambda: second.write(robot.joint_state()), "two publishers", "/joint_states")
+        disturbed(robot, lambda: second.write(robot.joint_state()), "two publishers", "/joint_states")
         assert_resumes(robot)
 
 
-def robot_state(robot: Robot, also: object, *words: str) -> None:
+def disturbed(robot: Robot, also: Callable[[], None], *words: str) -> None:
     """Runs `also` at 50 Hz beside the robot for a while; the node must hold and send nothing."""
-    import threading
-
     stop = threading.Event()
 
     def run() -> None:
         while not stop.wait(0.02):
-            also()  # type: ignore[operator]
+            also()
 
     thread = threading.Thread(target=run, daemon=True)
     thread.start()
@@ -210,7 +210,7 @@ def test_commands_end_at_rest_within_the_limits(node: PlannerNode, tmp_path: Pat
         for trajectory in robot.trajectories:
             assert trajectory.joint_names == ARM
             times = [p.time_from_start.sec + p.time_from_start.nanosec * 1e-9 for p in trajectory.points]
-            assert all(b > a for a, b in zip(times, times[1:], strict=False))
+            assert all(b > a for a, b in pairwise(times))
             assert all(abs(v) < 1e-9 for v in trajectory.points[-1].velocities)
             for point in trajectory.points:
                 assert all(abs(v) <= 2.62 for v in point.velocities)

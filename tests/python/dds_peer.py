@@ -1,7 +1,7 @@
 """The other side of the DDS tests: a ROS 2 participant that shares no code with the node (Cyclone DDS).
 
-Speaks JSON lines on standard output: first {"event": "ready"}, then what it did or heard. Ends when its standard
-input is closed or its time is over, whichever comes first.
+Speaks JSON lines on standard output: first {"event": "ready"}, then what it did or heard. Ends when its
+standard input is closed or its time is over, whichever comes first.
 """
 
 import argparse
@@ -118,7 +118,7 @@ class ParticipantEntitiesInfo(IdlStruct, typename="rmw_dds_common::msg::dds_::Pa
     node_entities_info_seq: sequence[NodeEntitiesInfo]
 
 
-# As rmw_cyclonedds writes services: sixteen bytes say whose request it is, then the request or response follows.
+# As rmw_cyclonedds writes services: sixteen bytes say whose request it is, then request or response follow.
 @dataclass
 class TriggerRequest(IdlStruct, typename="std_srvs::srv::dds_::Trigger_Request_"):
     client: uint64
@@ -224,7 +224,7 @@ class Peer:
         self.until_matched(writer)
         pixels = bytes(range(256)) * (a.width * a.height * 3 // 256)
         for number in self.ticks(a.rate, a.seconds):
-            # Packing a sequence byte by byte takes milliseconds, so the pixels are appended to an empty message.
+            # Packing byte by byte takes milliseconds, so the pixels are appended to an empty message.
             head = Image(Header(now(), str(number)), a.height, a.width, "rgb8", 0, 3 * a.width, b"")
             message = head.serialize(use_version_2=False)[:-4] + len(pixels).to_bytes(4, "little") + pixels
             ddspy_write(writer._ref, message + bytes(-len(message) % 4))
