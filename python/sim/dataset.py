@@ -24,7 +24,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from .demonstration import MAX_STEP, SQUEEZE, TRAVEL_HEIGHT, Mover
+from .demonstration import MAX_STEP, RETREAT_HEIGHT, SQUEEZE, Mover
 from .scene import CUBE_BOX, GRASP_HEIGHT, IMAGE_HEIGHT, REACH_BOX, Camera, Scene, SceneError, SceneSpec
 
 LENGTH = 24
@@ -91,7 +91,7 @@ def _scripted(rng: np.random.Generator, mover: Mover) -> Iterator[Command]:
         del script[0]
     if rng.random() < 0.5:
         script.append((np.array((*place, GRASP_HEIGHT)), opened, True))
-    script.append((np.array((*place, TRAVEL_HEIGHT)), opened, False))
+    script.append((np.array((*place, RETREAT_HEIGHT)), opened, False))
     away = np.clip((*(place + rng.uniform(-0.1, 0.1, 2)), 0.16), *REACH_BOX)
     script.append((away, opened, False))
     for waypoint, closedness, close_by in script:

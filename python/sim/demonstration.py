@@ -25,8 +25,11 @@ from .scene import (
 
 MAX_STEP = 0.05
 """Largest change of each tip coordinate in one step, m."""
-TRAVEL_HEIGHT = 0.10
-"""Height of the tip when the scripted hand carries the cube, m."""
+TRAVEL_HEIGHT = 0.065
+"""Height of the tip when the scripted hand carries the cube, m. It is less than a step above the height of the
+grasp: from higher up, letting the cube fall looks to a greedy planner like the quickest way to put it down."""
+RETREAT_HEIGHT = 0.10
+"""Height of the tip when the task is done, m."""
 SQUEEZE = 0.8
 """Closedness commanded to hold the cube, which stops the fingers at 0.45."""
 MOVE_SECONDS = 0.2
@@ -113,7 +116,7 @@ def goals_of(spec: SceneSpec) -> list[Goal]:
         Goal("carried", ((cx + px) / 2, (cy + py) / 2, high), SQUEEZE),
         Goal("above_place", (px, py, high), SQUEEZE),
         Goal("placed", (px, py, low), SQUEEZE),
-        Goal("retreated", (px, py, high), 0.0),
+        Goal("retreated", (px, py, RETREAT_HEIGHT), 0.0),
     ]
 
 
