@@ -72,6 +72,7 @@ impl Peer {
             .arg(script)
             .args(arguments)
             .args(["--domain", &domain.to_string()])
+            .env("PYTHONPATH", Path::new(env!("CARGO_MANIFEST_DIR")).join("python"))
             .env_remove("CYCLONEDDS_URI")
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())

@@ -17,11 +17,13 @@ from cyclonedds._clayer import ddspy_write
 from cyclonedds.core import Policy, Qos
 from cyclonedds.domain import Domain, DomainParticipant
 from cyclonedds.idl import IdlStruct
-from cyclonedds.idl.types import array, float64, int32, int64, sequence, uint8, uint32, uint64
+from cyclonedds.idl.types import array, int64, sequence, uint8, uint64
 from cyclonedds.pub import DataWriter
 from cyclonedds.sub import DataReader
 from cyclonedds.topic import Topic
 from cyclonedds.util import duration
+
+from sim.dds import Header, Image, JointState, JointTrajectory, String, Time
 
 CONFIGURATION = """
 <CycloneDDS><Domain Id="any">
@@ -38,65 +40,6 @@ CONFIGURATION = """
   </Discovery>
 </Domain></CycloneDDS>
 """
-
-
-@dataclass
-class Time(IdlStruct, typename="builtin_interfaces::msg::dds_::Time_"):
-    sec: int32
-    nanosec: uint32
-
-
-@dataclass
-class Header(IdlStruct, typename="std_msgs::msg::dds_::Header_"):
-    stamp: Time
-    frame_id: str
-
-
-@dataclass
-class String(IdlStruct, typename="std_msgs::msg::dds_::String_"):
-    data: str
-
-
-@dataclass
-class Image(IdlStruct, typename="sensor_msgs::msg::dds_::Image_"):
-    header: Header
-    height: uint32
-    width: uint32
-    encoding: str
-    is_bigendian: uint8
-    step: uint32
-    data: sequence[uint8]
-
-
-@dataclass
-class JointState(IdlStruct, typename="sensor_msgs::msg::dds_::JointState_"):
-    header: Header
-    name: sequence[str]
-    position: sequence[float64]
-    velocity: sequence[float64]
-    effort: sequence[float64]
-
-
-@dataclass
-class Duration(IdlStruct, typename="builtin_interfaces::msg::dds_::Duration_"):
-    sec: int32
-    nanosec: uint32
-
-
-@dataclass
-class JointTrajectoryPoint(IdlStruct, typename="trajectory_msgs::msg::dds_::JointTrajectoryPoint_"):
-    positions: sequence[float64]
-    velocities: sequence[float64]
-    accelerations: sequence[float64]
-    effort: sequence[float64]
-    time_from_start: Duration
-
-
-@dataclass
-class JointTrajectory(IdlStruct, typename="trajectory_msgs::msg::dds_::JointTrajectory_"):
-    header: Header
-    joint_names: sequence[str]
-    points: sequence[JointTrajectoryPoint]
 
 
 @dataclass
