@@ -5,6 +5,8 @@ TASK ?= pick_place
 SEED ?= 1
 EPISODES ?=
 OPTIMIZER ?=
+# The seed that models/demo was made with.
+TRAIN_SEED ?= 0
 PYTHON ?= $(shell scripts/python.sh)
 
 SHELL := /bin/bash
@@ -58,7 +60,7 @@ setup: system $(VENV)/.installed target/.fetched ## all that demo, build and lin
 setup-train: setup $(VENV_TRAIN)/.installed ## PyTorch as well (.venv-train, some gigabytes)
 
 .PHONY: build
-build: setup ## the node and the command-line tool, release profile
+build: setup ## the node, release profile
 	cargo build $(CARGO_FLAGS)
 
 .PHONY: demo
@@ -71,14 +73,14 @@ eval-demo: build ## success rate over fresh scenes; leaves out/eval/TASK-SEED/
 
 .PHONY: train-demo
 train-demo: setup-train ## data, training, probes and export of the demo's model into models/demo
-	$(VENV)/bin/python -m sim.dataset data/demo --seed $(SEED)
-	$(VENV_TRAIN)/bin/python -m vjepa_ac.train --data data/demo --seed $(SEED) --out models/demo
+	$(VENV)/bin/python -m sim.dataset data/demo --seed $(TRAIN_SEED)
+	$(VENV_TRAIN)/bin/python -m vjepa_ac.train --data data/demo --seed $(TRAIN_SEED) --out models/demo
 
 .PHONY: test
 test: test-rust test-python test-loop ## everything that needs no GPU
 
 .PHONY: test-rust
-test-rust: build
+test-rust: setup
 	cargo test $(CARGO_FLAGS)
 
 .PHONY: test-python
@@ -87,7 +89,8 @@ test-python: setup-train
 	$(VENV_TRAIN)/bin/python -m pytest -c python/pyproject.toml python/vjepa_ac
 
 .PHONY: test-loop
-test-loop: build
+# Uses the node that test-rust has built: a build of its own would differ in features of shared packages.
+test-loop: test-rust
 	$(VENV)/bin/python -m pytest -c python/pyproject.toml tests/loop
 
 .PHONY: lint

@@ -137,7 +137,7 @@ class Painter:
     def _chart(self, canvas: Image.Image, t: float) -> None:
         draw = ImageDraw.Draw(canvas)
         past = [point for point in self._curve if point[0] <= t]
-        energy = f"{past[-1][1]:.3f}" if past else "–"
+        energy = f"{past[-1][1]:.3f}" if past else ""
         self._text(
             draw, (MARGIN, CHART_TOP - 9), "energy to the goal image", size=13, fill=MUTED, anchor="ls"
         )

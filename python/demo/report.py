@@ -83,7 +83,7 @@ def _axis(
     step = _nice_step(x_end, 8)
     for number in range(int(x_end / step + 1e-9) + 1):
         x = LEFT + number * step * x_scale
-        if x < PLOT_WIDTH - RIGHT - 44:  # the last label is the title with the unit
+        if x < PLOT_WIDTH - RIGHT - 72:  # the last label is the title with the unit
             parts.append(f'<text x="{x:.1f}" y="{base + 21}" text-anchor="middle">{number * step:g}</text>')
     parts.append(f'<text x="{PLOT_WIDTH - RIGHT}" y="{base + 21}" text-anchor="end">{_text(x_title)}</text>')
     return parts, x_scale, y_scale

@@ -139,9 +139,9 @@ def environment() -> dict[str, str]:
 def node_command(options: Options) -> list[str]:
     """The node's command line."""
     command = [str(options.node), "--ros-args", "--params-file", str(options.params_file)]
-    parameters = [f"seed:={options.seed}", *options.node_arguments]
+    parameters = [f"planner.seed:={options.seed}", *options.node_arguments]
     if options.optimizer:
-        parameters.append(f"optimizer:={options.optimizer}")
+        parameters.append(f"planner.optimizer:={options.optimizer}")
     if options.model:
         parameters.append(f"model:={options.model}")
     return command + [word for parameter in parameters for word in ("-p", parameter)]

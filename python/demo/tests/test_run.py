@@ -50,7 +50,7 @@ def test_a_demonstration_leaves_summary_film_and_report(files, capsys):
     printed = capsys.readouterr().out
     assert "goal 7 of 7 retreated" in printed
     assert "lifted and placed (under 5 cm): 1 of 1" in printed
-    assert "'optimizer:=cem'" in (out / "planner_node.log").read_text()
+    assert "'planner.optimizer:=cem'" in (out / "planner_node.log").read_text()
 
 
 def test_an_evaluation_prints_its_table_and_draws_no_film(files, capsys):

@@ -1,0 +1,146 @@
+//! Time: the only place that reads a clock.
+//!
+//! Ages and deadlines live on the monotonic clock ([`MonotonicTime`]), which never jumps; message stamps live on
+//! ROS time ([`RosTime`]), which may. The two are never subtracted from each other.
+
+use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+/// A point on the monotonic clock, in nanoseconds since an arbitrary start of this process.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct MonotonicTime(pub u64);
+
+impl MonotonicTime {
+    /// Time from `earlier` to `self`; zero when `earlier` is later.
+    pub fn since(self, earlier: Self) -> Duration {
+        Duration::from_nanos(self.0.saturating_sub(earlier.0))
+    }
+
+    /// This point moved later by `duration`.
+    pub fn after(self, duration: Duration) -> Self {
+        Self(self.0.saturating_add(u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)))
+    }
+}
+
+/// A point in ROS time, in nanoseconds since the Unix epoch (or of the simulation).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct RosTime(pub i64);
+
+impl RosTime {
+    /// From the `sec` and `nanosec` fields of `builtin_interfaces/Time`.
+    pub fn from_parts(sec: i32, nanosec: u32) -> Self {
+        Self(i64::from(sec) * 1_000_000_000 + i64::from(nanosec))
+    }
+
+    /// The `sec` and `nanosec` fields of `builtin_interfaces/Time`; seconds saturate in 2038 as the message does.
+    pub fn to_parts(self) -> (i32, u32) {
+        let sec = self.0.div_euclid(1_000_000_000);
+        let nanosec = self.0.rem_euclid(1_000_000_000);
+        (i32::try_from(sec).unwrap_or(if sec < 0 { i32::MIN } else { i32::MAX }), u32::try_from(nanosec).unwrap_or(0))
+    }
+
+    /// Signed seconds from `earlier` to `self`.
+    pub fn seconds_since(self, earlier: Self) -> f64 {
+        (self.0 as f64 - earlier.0 as f64) * 1e-9
+    }
+}
+
+/// A source of both times. Shared by all threads; injectable, so that recordings replay to the same plans.
+pub trait Clock: Send + Sync {
+    /// Now, on the monotonic clock.
+    fn monotonic(&self) -> MonotonicTime;
+    /// Now, in ROS time.
+    fn ros(&self) -> RosTime;
+}
+
+/// The machine's clocks.
+#[derive(Debug)]
+pub struct SystemClock {
+    start: Instant,
+}
+
+impl SystemClock {
+    /// Monotonic time counts from this call.
+    #[expect(clippy::disallowed_methods, reason = "this module is the one that reads clocks")]
+    pub fn new() -> Self {
+        Self { start: Instant::now() }
+    }
+}
+
+impl Default for SystemClock {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl Clock for SystemClock {
+    fn monotonic(&self) -> MonotonicTime {
+        MonotonicTime(u64::try_from(self.start.elapsed().as_nanos()).unwrap_or(u64::MAX))
+    }
+
+    #[expect(clippy::disallowed_methods, reason = "this module is the one that reads clocks")]
+    fn ros(&self) -> RosTime {
+        let since_epoch = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        RosTime(i64::try_from(since_epoch.as_nanos()).unwrap_or(i64::MAX))
+    }
+}
+
+/// A clock that moves only when told to; for tests and replay.
+#[derive(Debug, Default)]
+pub struct ManualClock {
+    monotonic_ns: AtomicU64,
+    ros_ns: AtomicI64,
+}
+
+impl ManualClock {
+    /// Moves both times forward.
+    pub fn advance(&self, by: Duration) {
+        let ns = u64::try_from(by.as_nanos()).unwrap_or(u64::MAX);
+        self.monotonic_ns.fetch_add(ns, Ordering::SeqCst);
+        self.ros_ns.fetch_add(i64::try_from(ns).unwrap_or(i64::MAX), Ordering::SeqCst);
+    }
+
+    /// Sets ROS time alone, as a clock correction does.
+    pub fn set_ros(&self, to: RosTime) {
+        self.ros_ns.store(to.0, Ordering::SeqCst);
+    }
+}
+
+impl Clock for ManualClock {
+    fn monotonic(&self) -> MonotonicTime {
+        MonotonicTime(self.monotonic_ns.load(Ordering::SeqCst))
+    }
+
+    fn ros(&self) -> RosTime {
+        RosTime(self.ros_ns.load(Ordering::SeqCst))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ages_never_go_negative() {
+        let (early, late) = (MonotonicTime(5), MonotonicTime(9));
+        assert_eq!(late.since(early), Duration::from_nanos(4));
+        assert_eq!(early.since(late), Duration::ZERO);
+    }
+
+    #[test]
+    fn ros_time_survives_the_message_and_back_also_before_the_epoch() {
+        for ns in [0, 1, 1_700_000_000_123_456_789, -1, -1_000_000_001] {
+            let (sec, nanosec) = RosTime(ns).to_parts();
+            assert_eq!(RosTime::from_parts(sec, nanosec), RosTime(ns));
+        }
+    }
+
+    #[test]
+    fn a_clock_correction_does_not_touch_monotonic_time() {
+        let clock = ManualClock::default();
+        clock.advance(Duration::from_secs(1));
+        clock.set_ros(RosTime(-5));
+        assert_eq!(clock.monotonic(), MonotonicTime(1_000_000_000));
+        assert_eq!(clock.ros(), RosTime(-5));
+    }
+}

@@ -1,0 +1,389 @@
+//! The planning thread: from the newest frame to a proposal for the gate, one step after the other.
+
+use std::sync::Arc;
+use std::sync::mpsc::{Receiver, TryRecvError};
+use std::time::Duration;
+
+use nalgebra::UnitQuaternion;
+use rtrb::{Consumer, Producer};
+use triple_buffer::{Input, Output};
+
+use super::inputs::FrameOutput;
+use super::motion::{Heartbeat, MotionReport, Numbered};
+use super::status::{PlanningReport, TaskState};
+use super::task::{LoadedTask, TaskMessage};
+use crate::clock::{Clock, MonotonicTime};
+use crate::command::gripper::GripperMapping;
+use crate::config::{Execution, Mode};
+use crate::planner::goal_sequence::{Decision, GoalSequence};
+use crate::planner::validator::{ValidatorConfig, Verdict, validate};
+use crate::planner::{Plan, PlanError, PlanRequest, Planner, Stop};
+use crate::robot::inverse::{InverseKinematics, InverseKinematicsError};
+use crate::robot::joint_state::{HistoryError, JointHistory, JointSample};
+use crate::robot::pose::RobotState;
+use crate::safety::gate::Proposal;
+use crate::safety::state_machine::SafetyState;
+use crate::window::{Window, WindowError};
+use crate::world_model::preprocess::{PreprocessError, Preprocessor, RgbView};
+use crate::world_model::{ModelError, WorldModel, latent_energy};
+
+/// How long the thread sleeps when there is nothing to do. A frame or joint state waits at most this long.
+const IDLE: Duration = Duration::from_millis(2);
+
+/// Steps in a row that may fail (pose unreachable, command refused, plan rejected) before the task is given up.
+const MAX_FAILED_STEPS: u32 = 8;
+
+/// Why a step gave no motion. The arm stays where it is.
+#[derive(Debug, thiserror::Error)]
+pub enum StepError {
+    /// The frame cannot become model input.
+    #[error("camera frame: {0}")]
+    Frame(#[from] PreprocessError),
+    /// The model failed.
+    #[error("world model: {0}")]
+    Model(#[from] ModelError),
+    /// The robot's state at the frame is not known.
+    #[error("robot state at the frame: {0}")]
+    State(#[from] HistoryError),
+    /// The latent did not enter the window.
+    #[error("window: {0}")]
+    Window(#[from] WindowError),
+    /// No plan.
+    #[error("planner: {0}")]
+    Plan(#[from] PlanError),
+    /// The plan is not worth executing.
+    #[error("plan not executed: {0}")]
+    Rejected(String),
+    /// The planned pose cannot be reached.
+    #[error("planned pose: {0}")]
+    Unreachable(#[from] InverseKinematicsError),
+}
+
+/// What the planning thread is made of.
+pub struct Planning {
+    /// Clock.
+    pub clock: Arc<dyn Clock>,
+    /// The world model.
+    pub model: Box<dyn WorldModel>,
+    /// The search.
+    pub planner: Planner,
+    /// Frame to model input.
+    pub preprocessor: Preprocessor,
+    /// Kinematics of the arm, with its chain.
+    pub kinematics: InverseKinematics,
+    /// Gripper joint to closedness.
+    pub gripper: GripperMapping,
+    /// Whether plans are executed.
+    pub mode: Mode,
+    /// Timing of steps.
+    pub execution: Execution,
+    /// Which plans are executed.
+    pub validator: ValidatorConfig,
+    /// Camera.
+    pub frames: FrameOutput,
+    /// Joint states.
+    pub joints: Consumer<JointSample>,
+    /// Tasks from the main thread.
+    pub tasks: Receiver<TaskMessage>,
+    /// To the gate.
+    pub proposals: Producer<Numbered>,
+    /// From the gate.
+    pub motion: Output<MotionReport>,
+    /// To the main thread.
+    pub report: Input<PlanningReport>,
+    /// Written at every turn of the loop: the planner is alive.
+    pub heartbeat: Arc<Heartbeat>,
+}
+
+/// Working memory and position in the task.
+struct State {
+    history: JointHistory,
+    window: Window,
+    input: Vec<u8>,
+    latent: Vec<f32>,
+    task: Option<ActiveTask>,
+    /// Proposal whose answer has not come yet.
+    waiting_for: Option<u64>,
+    next_proposal: u64,
+    failed_steps: u32,
+    last_frame: u64,
+    last_start: Option<MonotonicTime>,
+    report: PlanningReport,
+}
+
+/// A task on its way.
+struct ActiveTask {
+    loaded: LoadedTask,
+    sequence: GoalSequence,
+    /// Goal latents, `[goals, N·D]`.
+    goals: Vec<f32>,
+    /// Rotation that the end effector had at the start; kept, as long as rotation is not searched. Taking each step's
+    /// measured rotation instead would let small errors add up.
+    rotation: Option<UnitQuaternion<f64>>,
+}
+
+impl Planning {
+    /// Runs until the main thread hangs up.
+    pub fn run(mut self) {
+        let latent_len = self.model.spec().latent_len();
+        let context = self.model.spec().longest_context(self.planner.config().horizon).unwrap_or(1);
+        let mut state = State {
+            history: JointHistory::new(2048, self.execution.max_extrapolation_ms * 1e-3, 0.1),
+            window: Window::new(context, latent_len, self.execution.max_gap_s),
+            input: vec![0; self.model.spec().frame_len()],
+            latent: vec![0.0; latent_len],
+            task: None,
+            waiting_for: None,
+            next_proposal: 1,
+            failed_steps: 0,
+            last_frame: 0,
+            last_start: None,
+            report: PlanningReport::default(),
+        };
+        loop {
+            self.heartbeat.beat(self.clock.monotonic());
+            while let Ok(sample) = self.joints.pop() {
+                state.history.push(sample);
+            }
+            match self.tasks.try_recv() {
+                Ok(message) => self.take_task(&mut state, message),
+                Err(TryRecvError::Empty) => {}
+                Err(TryRecvError::Disconnected) => return,
+            }
+            if !self.turn(&mut state) {
+                std::thread::sleep(IDLE);
+            }
+        }
+    }
+
+    /// Begins or refuses a task.
+    fn take_task(&mut self, state: &mut State, message: TaskMessage) {
+        state.failed_steps = 0;
+        state.task = None;
+        let mut report = PlanningReport {
+            task_id: message.id,
+            task_file: message.file,
+            task_state: TaskState::Failed,
+            plan_id: state.report.plan_id,
+            planning_ms: state.report.planning_ms,
+            deadline_misses: state.report.deadline_misses,
+            frames_used: state.report.frames_used,
+            ..PlanningReport::default()
+        };
+        match message.task {
+            Ok(loaded) => {
+                report.task = Arc::from(loaded.task.name.as_str());
+                report.goal_count = loaded.task.goals.len();
+                match self.begin(loaded) {
+                    Ok(task) => {
+                        report.task_state = TaskState::Running;
+                        report.goal = task.loaded.goal_names.first().cloned().unwrap_or_else(|| Arc::from(""));
+                        state.window.clear();
+                        state.last_start = None;
+                        state.task = Some(task);
+                    }
+                    Err(error) => report.problem = Some(Arc::from(error.to_string())),
+                }
+            }
+            Err(reason) => report.problem = Some(reason),
+        }
+        state.report = report;
+        self.report.write(state.report.clone());
+    }
+
+    /// Encodes the goal images.
+    fn begin(&mut self, loaded: LoadedTask) -> Result<ActiveTask, ModelError> {
+        let spec = self.model.spec();
+        let (frame_len, latent_len) = (spec.frame_len(), spec.latent_len());
+        let mut goals = vec![0.0; loaded.pictures.len() / frame_len.max(1) * latent_len];
+        for (picture, latent) in loaded.pictures.chunks_exact(frame_len).zip(goals.chunks_exact_mut(latent_len)) {
+            self.model.encode(picture, latent)?;
+        }
+        let sequence = GoalSequence::new(&loaded.task);
+        Ok(ActiveTask { loaded, sequence, goals, rotation: None })
+    }
+
+    /// One turn of the loop; false when there was nothing to do.
+    fn turn(&mut self, state: &mut State) -> bool {
+        let now = self.clock.monotonic();
+        let motion = self.motion.read();
+        if let Some(id) = state.waiting_for {
+            match &motion.answer {
+                Some(answer) if answer.id == id => {
+                    let refusal = answer.refusal.clone();
+                    state.waiting_for = None;
+                    match refusal {
+                        None => self.step_done(state, None),
+                        Some(why) => self.step_done(state, Some(why)),
+                    }
+                    return true;
+                }
+                _ => return false,
+            }
+        }
+        let may_plan = match motion.state {
+            SafetyState::Active => true,
+            SafetyState::Shadow => self.mode == Mode::Shadow,
+            _ => false,
+        };
+        if state.task.is_none() || !may_plan {
+            return false;
+        }
+        let at_rest_since = motion.motion_ends.after(Duration::from_secs_f64(self.execution.settle_ms * 1e-3));
+        let next_start = state.last_start.map(|start| start.after(self.period()));
+        if now < at_rest_since || next_start.is_some_and(|next| now < next) {
+            return false;
+        }
+        match self.frames.newest() {
+            Some(frame) if frame.number != state.last_frame && frame.captured >= at_rest_since => {
+                // The joint state that is to go with the frame may still be on its way.
+                match state.history.at(frame.stamp) {
+                    Err(HistoryError::TooNew { .. } | HistoryError::Empty) => return false,
+                    _ => state.last_frame = frame.number,
+                }
+            }
+            _ => return false,
+        }
+        state.last_start = Some(now);
+        state.report.frames_used += 1;
+        match self.step(state, now) {
+            Ok(()) => {}
+            Err(error) => self.step_done(state, Some(Arc::from(error.to_string()))),
+        }
+        self.report.write(state.report.clone());
+        true
+    }
+
+    fn period(&self) -> Duration {
+        let model = 1.0 / self.model.spec().rate_hz;
+        let period_s = if self.execution.period_ms > 0.0 { self.execution.period_ms * 1e-3 } else { model };
+        Duration::from_secs_f64(period_s)
+    }
+
+    /// Plans from the newest frame and hands the result to the gate.
+    fn step(&mut self, state: &mut State, started: MonotonicTime) -> Result<(), StepError> {
+        let Some(task) = &mut state.task else { return Ok(()) };
+        let Some(frame) = self.frames.newest() else { return Ok(()) };
+        let (stamp, captured) = (frame.stamp, frame.captured);
+        let picture = RgbView { width: frame.width as u32, height: frame.height as u32, data: &frame.rgb };
+        self.preprocessor.run(picture, &mut state.input)?;
+        self.model.encode(&state.input, &mut state.latent)?;
+        let joints = state.history.at(stamp)?;
+        let base_from_tip = self.kinematics.chain().forward(&joints.positions);
+        let closedness = joints.gripper_position.map_or(0.0, |position| self.gripper.closedness(position));
+        let robot = RobotState::from_pose(&base_from_tip, closedness);
+        state.window.push(stamp, &state.latent, robot)?;
+        let rotation = *task.rotation.get_or_insert(base_from_tip.rotation);
+
+        if !advance(task, &state.latent, self.planner.config().energy, &mut state.report) {
+            state.task = None;
+            return Ok(());
+        }
+        let goal = goal_latent(task, state.latent.len());
+        let context = state.window.context();
+        let deadline = started.after(Duration::from_secs_f64(self.execution.deadline_ms * 1e-3));
+        state.report.plan_id += 1;
+        let request = PlanRequest { context, goal, deadline: Some(deadline), plan_id: state.report.plan_id };
+        let plan = self.planner.plan(&mut *self.model, &request)?;
+        let planned_at = self.clock.monotonic();
+        note_plan(&mut state.report, &plan, planned_at.since(started), planned_at > deadline);
+        match validate(&plan, self.planner.action_space(), &self.validator) {
+            Verdict::Accept => {}
+            Verdict::Hold(why) | Verdict::Fail(why) => return Err(StepError::Rejected(why)),
+        }
+        let Some(action) = plan.actions.first() else { return Ok(()) };
+        let next = robot.compose(action);
+        let mut target = next.pose();
+        if !self.planner.action_space().searches_rotation() {
+            target.rotation = rotation;
+        }
+        let seed = state.history.newest().map_or(joints.positions, |newest| newest.positions);
+        let solution = self.kinematics.solve(&target, &seed)?;
+        state.report.planning_ms = self.clock.monotonic().since(started).as_secs_f64() * 1e3;
+        let id = state.next_proposal;
+        let proposal = Proposal {
+            target: solution.joints,
+            gripper: Some(next.gripper()),
+            planned_from: joints.positions,
+            frame_arrival: captured,
+            joint_state_arrival: joints.arrival,
+            planned_at: self.clock.monotonic(),
+        };
+        state.next_proposal += 1;
+        // The ring has room for one, and the last one has been answered.
+        if self.proposals.push(Numbered { id, proposal }).is_ok() {
+            state.waiting_for = Some(id);
+        }
+        Ok(())
+    }
+
+    /// Takes note of how a step ended; too many failures in a row end the task.
+    fn step_done(&mut self, state: &mut State, failure: Option<Arc<str>>) {
+        match &failure {
+            None => state.failed_steps = 0,
+            Some(why) => {
+                state.failed_steps += 1;
+                tracing::warn!("step {} of goal {}: {why}", state.report.goal_step, state.report.goal);
+            }
+        }
+        state.report.problem = failure;
+        if state.failed_steps >= MAX_FAILED_STEPS {
+            tracing::error!("task {} given up after {MAX_FAILED_STEPS} failed steps in a row", state.report.task);
+            state.report.task_state = TaskState::Failed;
+            state.task = None;
+        }
+        self.report.write(state.report.clone());
+    }
+}
+
+/// Measures the newest latent against the goal and moves on in the sequence; false when the task has ended.
+fn advance(
+    task: &mut ActiveTask,
+    latent: &[f32],
+    norm: crate::world_model::EnergyNorm,
+    report: &mut PlanningReport,
+) -> bool {
+    loop {
+        let goal = task.sequence.goal();
+        let energy = latent_energy(latent, goal_latent(task, latent.len()), norm).unwrap_or(f64::NAN);
+        let decision = task.sequence.observe(energy);
+        report.energy = energy;
+        report.goal_index = task.sequence.goal();
+        report.goal_step = task.sequence.goal_step() as usize;
+        report.goal = task.loaded.goal_names.get(report.goal_index).cloned().unwrap_or_else(|| Arc::from(""));
+        match decision {
+            Decision::Stay | Decision::Retry { .. } => return true,
+            Decision::Switch { to, reached } => {
+                tracing::info!(from = goal, to, reached, energy, "goal switched");
+            }
+            Decision::Finished { reached: true } => {
+                tracing::info!(energy, "task finished");
+                report.task_state = TaskState::Succeeded;
+                return false;
+            }
+            Decision::Finished { reached: false } | Decision::Aborted { .. } => {
+                let why = format!("goal `{}` not reached in its steps: energy {energy:.4}", report.goal);
+                tracing::warn!("task ended: {why}");
+                report.task_state = TaskState::Failed;
+                report.problem = Some(Arc::from(why));
+                return false;
+            }
+        }
+    }
+}
+
+/// Latent of the goal that the sequence is at.
+fn goal_latent(task: &ActiveTask, latent_len: usize) -> &[f32] {
+    let from = task.sequence.goal() * latent_len;
+    task.goals.get(from..from + latent_len).unwrap_or_default()
+}
+
+fn note_plan(report: &mut PlanningReport, plan: &Plan, took: Duration, late: bool) {
+    report.planning_ms = took.as_secs_f64() * 1e3;
+    report.predictor_calls = plan.predictor_calls as u64;
+    report.planned_energy = plan.energy;
+    report.action = plan.actions.first().copied().unwrap_or_default();
+    if late || plan.stop == Stop::Deadline {
+        report.deadline_misses += 1;
+    }
+}

@@ -1,0 +1,8 @@
+//! The arm: description, kinematics, joint states and end-effector pose.
+
+pub mod inverse;
+pub mod joint_state;
+pub mod joints;
+pub mod kinematics;
+pub mod pose;
+pub mod urdf;

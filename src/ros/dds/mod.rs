@@ -1,0 +1,377 @@
+//! The adapter that needs no ROS installation: the node is a DDS participant by itself, speaking RTPS over UDP through
+//! the `rustdds` library, as rmw_cyclonedds and rmw_fastrtps do.
+//!
+//! # Threads
+//! The library runs an event loop (all network I/O) and a discovery thread. The adapter adds one thread, `ros_dds`,
+//! on which all callbacks of subscriptions and services run, in order of arrival per topic. Publishing encodes on the
+//! calling thread, puts the bytes into the writer's send buffer and wakes the event loop: no I/O, no waiting.
+//!
+//! # Queues
+//! Each subscription keeps the last `depth` messages of its QoS profile until the `ros_dds` thread takes them; older
+//! ones are dropped and counted as lost. Each reliable publisher keeps up to `max(depth, 4096)` unacknowledged
+//! messages, so a killed subscriber does not hold up the others until its lease runs out; when they are full,
+//! publishing fails with [`PublishError::WindowFull`] instead of waiting or dropping.
+//!
+//! # Limits
+//! - `ROS_STATIC_PEERS`: the library announces the node by multicast and to this machine only; it has no setting for
+//!   other hosts. Peers on this machine are found anyway; for others a warning names the variable. A peer that has
+//!   this host among *its* static peers announces itself to us, and is then answered.
+//! - `ROS_AUTOMATIC_DISCOVERY_RANGE=OFF` is refused, because the library cannot be kept from announcing the node.
+//! - Services answer clients of Fast DDS and Cyclone DDS side by side: the mapping is chosen per request.
+
+mod graph;
+mod reactor;
+mod reader;
+mod service;
+mod writer;
+
+use std::net::{IpAddr, Ipv4Addr, ToSocketAddrs as _};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+
+use rustdds::policy;
+use rustdds::{DomainParticipant, DomainParticipantBuilder, QosPolicies, QosPolicyBuilder, Topic, TopicKind};
+
+use self::graph::Graph;
+use self::reactor::Reactor;
+use self::writer::{Writer, WriterSlot};
+use super::arguments::Remapper;
+use super::environment::{DISCOVERY_RANGE, DiscoveryRange, Environment, STATIC_PEERS};
+use super::names::{NameError, NodeName};
+use super::port::{
+    MessageSink, Port, PortError, PublishError, RawPublisher, ReceiveCounters, RequestHandler, ServiceServer,
+    Subscription, TopicInfo,
+};
+use super::qos::{Durability, QosProfile, Reliability};
+use crate::clock::Clock;
+
+/// A ROS 2 node on DDS. Shuts down when dropped.
+pub struct DdsPort {
+    names: Remapper,
+    clock: Arc<dyn Clock>,
+    /// `None` after shutdown.
+    state: Mutex<Option<State>>,
+}
+
+/// What exists while the node is in the network. Fields are dropped in this order, the participant last.
+struct State {
+    reactor: Reactor,
+    writers: Vec<Weak<WriterSlot>>,
+    graph: Arc<Graph>,
+    publisher: rustdds::Publisher,
+    subscriber: rustdds::Subscriber,
+    participant: DomainParticipant,
+}
+
+impl DdsPort {
+    /// Joins the network as the node that `names` is for.
+    ///
+    /// Blocks until the library's threads run, usually some milliseconds.
+    ///
+    /// # Errors
+    /// [`PortError::Unsupported`] when discovery is switched off; [`PortError::Middleware`] when sockets or threads
+    /// cannot be made.
+    pub fn open(names: Remapper, environment: &Environment, clock: Arc<dyn Clock>) -> Result<Self, PortError> {
+        for warning in &environment.warnings {
+            tracing::warn!("{warning}");
+        }
+        let mut builder = DomainParticipantBuilder::new(environment.domain_id);
+        match environment.discovery_range {
+            DiscoveryRange::Off => {
+                return Err(PortError::Unsupported(format!(
+                    "{DISCOVERY_RANGE}=OFF is not supported by the built-in DDS; use LOCALHOST and a domain of your own"
+                )));
+            }
+            DiscoveryRange::Localhost => builder = builder.with_only_networks([Ipv4Addr::LOCALHOST]),
+            DiscoveryRange::Subnet | DiscoveryRange::SystemDefault => {}
+        }
+        for peer in remote_peers(&environment.static_peers) {
+            tracing::warn!(
+                "{STATIC_PEERS}: the built-in DDS cannot announce this node to {peer}; \
+                 set this host as a static peer there, or use multicast"
+            );
+        }
+        let failed = |what: &str| {
+            let what = format!("{what} in DDS domain {}", environment.domain_id);
+            move |error: rustdds::dds::CreateError| PortError::Middleware { what, reason: error.to_string() }
+        };
+        let participant = builder.build().map_err(failed("joining the network"))?;
+        let qos = to_dds(QosProfile::DEFAULT);
+        let publisher = participant.create_publisher(&qos).map_err(failed("joining the network"))?;
+        let subscriber = participant.create_subscriber(&qos).map_err(failed("joining the network"))?;
+        let graph = Arc::new(
+            Graph::new(names.node().clone(), &participant, &publisher).map_err(failed("announcing the node"))?,
+        );
+        let reactor = Reactor::start()
+            .map_err(|error| PortError::Middleware { what: "starting a thread".into(), reason: error.to_string() })?;
+        tracing::info!(
+            node = %names.node(),
+            domain = environment.domain_id,
+            range = %environment.discovery_range,
+            "joined the DDS network"
+        );
+        Ok(Self {
+            names,
+            clock,
+            state: Mutex::new(Some(State { reactor, writers: Vec::new(), graph, publisher, subscriber, participant })),
+        })
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Option<State>> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Port for DdsPort {
+    fn node(&self) -> &NodeName {
+        self.names.node()
+    }
+
+    fn resolve(&self, name: &str) -> Result<String, NameError> {
+        self.names.resolve(name)
+    }
+
+    fn advertise(
+        &self,
+        topic: &str,
+        message_type: &'static str,
+        qos: QosProfile,
+    ) -> Result<Box<dyn RawPublisher>, PortError> {
+        let name = self.resolve(topic)?;
+        let mut state = self.lock();
+        let state = state.as_mut().ok_or(PortError::ShutDown)?;
+        let what = || format!("publishing {name} as {message_type}");
+        let topic = state.topic(format!("rt{name}"), graph::dds_type(message_type, ""), qos, what)?;
+        let writer = Writer::new(&state.publisher, &topic).map_err(middleware(what))?;
+        state.graph.add_writer(writer.guid(), &name, message_type, qos);
+        let slot = Arc::new(WriterSlot::new(writer));
+        state.writers.retain(|writer| writer.strong_count() > 0);
+        state.writers.push(Arc::downgrade(&slot));
+        Ok(Box::new(DdsPublisher { topic: name, slot, graph: Arc::clone(&state.graph) }))
+    }
+
+    fn subscribe_raw(
+        &self,
+        topic: &str,
+        message_type: &'static str,
+        qos: QosProfile,
+        sink: Box<dyn MessageSink>,
+    ) -> Result<Subscription, PortError> {
+        let name = self.resolve(topic)?;
+        let mut state = self.lock();
+        let state = state.as_mut().ok_or(PortError::ShutDown)?;
+        let what = || format!("subscribing {name} as {message_type}");
+        let topic = state.topic(format!("rt{name}"), graph::dds_type(message_type, ""), qos, what)?;
+        let reader = reader::create(&state.subscriber, &topic).map_err(middleware(what))?;
+        let guid = reader.guid();
+        state.graph.add_reader(guid, &name, message_type, qos);
+        let stats = Arc::new(ReceiveCounters::default());
+        let source = reader::TopicSource::new(
+            name.clone(),
+            message_type,
+            reader,
+            sink,
+            Arc::clone(&stats),
+            Arc::clone(&self.clock),
+            state.participant.clone(),
+        );
+        let registration = state.reactor.add(Box::new(source)).map_err(|_stopped| PortError::ShutDown)?;
+        let graph = Arc::downgrade(&state.graph);
+        let on_drop = move || {
+            registration.remove();
+            if let Some(graph) = graph.upgrade() {
+                graph.remove(guid);
+            }
+        };
+        Ok(Subscription::new(name, stats, Box::new(on_drop)))
+    }
+
+    fn serve_raw(
+        &self,
+        service: &str,
+        service_type: &'static str,
+        handler: Box<dyn RequestHandler>,
+    ) -> Result<ServiceServer, PortError> {
+        let name = self.resolve(service)?;
+        let mut state = self.lock();
+        let state = state.as_mut().ok_or(PortError::ShutDown)?;
+        let what = || format!("offering the service {name} of type {service_type}");
+        let qos = QosProfile::SERVICES;
+        let requests = state.topic(format!("rq{name}Request"), graph::dds_type(service_type, "_Request"), qos, what)?;
+        let replies = state.topic(format!("rr{name}Reply"), graph::dds_type(service_type, "_Response"), qos, what)?;
+        let stats = Arc::new(ReceiveCounters::default());
+        let source = service::ServiceSource::new(
+            name.clone(),
+            &state.subscriber,
+            &requests,
+            &state.publisher,
+            &replies,
+            handler,
+            Arc::clone(&stats),
+        )
+        .map_err(middleware(what))?;
+        let (reader, writer) = source.guids();
+        state.graph.add_reader(reader, "", service_type, qos);
+        state.graph.add_writer(writer, "", service_type, qos);
+        let registration = state.reactor.add(Box::new(source)).map_err(|_stopped| PortError::ShutDown)?;
+        let graph = Arc::downgrade(&state.graph);
+        let on_drop = move || {
+            registration.remove();
+            if let Some(graph) = graph.upgrade() {
+                graph.remove(reader);
+                graph.remove(writer);
+            }
+        };
+        Ok(ServiceServer::new(name, stats, Box::new(on_drop)))
+    }
+
+    fn topic_info(&self, topic: &str) -> Result<TopicInfo, NameError> {
+        let name = self.resolve(topic)?;
+        let state = self.lock();
+        Ok(state.as_ref().map_or_else(TopicInfo::default, |state| state.graph.topic_info(&state.participant, name)))
+    }
+
+    fn shutdown(&self) {
+        let Some(state) = self.lock().take() else { return };
+        let State { reactor, writers, graph, publisher, subscriber, participant } = state;
+        // Everything that refers to the participant must go before it does: only then does it say goodbye to the
+        // network, without which others would list the node until its lease runs out.
+        reactor.stop();
+        for slot in writers.iter().filter_map(Weak::upgrade) {
+            slot.close();
+        }
+        graph.close();
+        drop((publisher, subscriber));
+        drop(participant);
+        tracing::info!(node = %self.names.node(), "left the DDS network");
+    }
+}
+
+impl Drop for DdsPort {
+    fn drop(&mut self) {
+        self.shutdown();
+    }
+}
+
+impl std::fmt::Debug for DdsPort {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("DdsPort").field("node", self.names.node()).finish_non_exhaustive()
+    }
+}
+
+impl State {
+    fn topic(
+        &self,
+        name: String,
+        type_name: String,
+        qos: QosProfile,
+        what: impl Fn() -> String,
+    ) -> Result<Topic, PortError> {
+        self.participant.create_topic(name, type_name, &to_dds(qos), TopicKind::NoKey).map_err(middleware(what))
+    }
+}
+
+/// The end of a publisher that the planner holds.
+struct DdsPublisher {
+    topic: String,
+    slot: Arc<WriterSlot>,
+    graph: Arc<Graph>,
+}
+
+impl RawPublisher for DdsPublisher {
+    fn topic(&self) -> &str {
+        &self.topic
+    }
+
+    fn publish_cdr(&self, payload: Vec<u8>) -> Result<(), PublishError> {
+        self.slot.publish(&self.topic, payload)
+    }
+}
+
+impl Drop for DdsPublisher {
+    fn drop(&mut self) {
+        if let Some(guid) = self.slot.close() {
+            self.graph.remove(guid);
+        }
+    }
+}
+
+fn middleware(what: impl Fn() -> String) -> impl FnOnce(rustdds::dds::CreateError) -> PortError {
+    move |error| PortError::Middleware { what: what(), reason: error.to_string() }
+}
+
+/// Peers that are not this machine.
+fn remote_peers(peers: &[String]) -> impl Iterator<Item = &String> {
+    peers.iter().filter(|peer| {
+        let addresses: Vec<IpAddr> = match peer.parse() {
+            Ok(address) => vec![address],
+            Err(_not_numeric) => {
+                (peer.as_str(), 0).to_socket_addrs().map(|all| all.map(|a| a.ip()).collect()).unwrap_or_default()
+            }
+        };
+        !addresses.iter().any(IpAddr::is_loopback)
+    })
+}
+
+/// How many unacknowledged messages a reliable publisher keeps at least. A subscriber that was killed acknowledges
+/// nothing until its lease runs out (10 s with Cyclone DDS, 20 s with Fast DDS), and must not stop commands to the
+/// others for that long: at 100 Hz this is enough for 40 s.
+const MIN_SEND_WINDOW: i32 = 4096;
+
+/// The library's form of a profile.
+fn to_dds(qos: QosProfile) -> QosPolicies {
+    let depth = i32::from(qos.depth.max(1));
+    let builder =
+        QosPolicyBuilder::new().history(policy::History::KeepLast { depth }).durability(match qos.durability {
+            Durability::Volatile => policy::Durability::Volatile,
+            Durability::TransientLocal => policy::Durability::TransientLocal,
+        });
+    match qos.reliability {
+        Reliability::BestEffort => builder.best_effort().resource_limits(limits(depth)),
+        // A blocking time of zero: publishing never waits.
+        Reliability::Reliable => {
+            builder.reliable(rustdds::Duration::ZERO).resource_limits(limits(depth.max(MIN_SEND_WINDOW)))
+        }
+    }
+    .build()
+}
+
+fn limits(max_samples: i32) -> policy::ResourceLimits {
+    policy::ResourceLimits { max_samples, max_instances: 1, max_samples_per_instance: max_samples }
+}
+
+/// A profile from what discovery tells; what it does not tell has the value of the DDS specification.
+fn from_dds(qos: &QosPolicies) -> QosProfile {
+    QosProfile {
+        reliability: match qos.reliability() {
+            Some(policy::Reliability::Reliable { .. }) => Reliability::Reliable,
+            Some(policy::Reliability::BestEffort) | None => Reliability::BestEffort,
+        },
+        durability: match qos.durability() {
+            None | Some(policy::Durability::Volatile) => Durability::Volatile,
+            Some(_) => Durability::TransientLocal,
+        },
+        depth: match qos.history() {
+            Some(policy::History::KeepLast { depth }) => u16::try_from(depth).unwrap_or(u16::MAX),
+            Some(policy::History::KeepAll) => u16::MAX,
+            None => 1,
+        },
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn profiles_survive_the_library() {
+        for qos in [QosProfile::SENSOR_DATA, QosProfile::DEFAULT, QosProfile::TRANSIENT_LOCAL] {
+            assert_eq!(from_dds(&to_dds(qos)), qos);
+        }
+    }
+
+    #[test]
+    fn peers_on_this_machine_need_no_announcement() {
+        let peers = ["127.0.0.1", "192.0.2.1", "::1"].map(str::to_owned);
+        assert_eq!(remote_peers(&peers).collect::<Vec<_>>(), ["192.0.2.1"]);
+    }
+}

@@ -1,0 +1,27 @@
+//! ROS 2: the port that the planner uses and the adapters behind it.
+//!
+//! | module | what it holds |
+//! |---|---|
+//! | [`port`] | the port: publishers, subscriptions, services, graph look-ups |
+//! | [`messages`], [`cdr`] | the messages, and their wire format |
+//! | [`names`], [`qos`] | naming rules and quality of service of ROS 2 |
+//! | [`arguments`], [`environment`] | `--ros-args` and the `ROS_…` variables |
+//! | [`dds`] | the adapter that is a DDS participant by itself and needs no ROS installation |
+
+pub mod arguments;
+pub mod cdr;
+pub mod dds;
+pub mod environment;
+pub mod messages;
+pub mod names;
+pub mod port;
+pub mod qos;
+
+/// The log filter to use when the user sets none: the DDS library warns many times per second about harmless things,
+/// such as announcements to hosts that do not answer, and calls it an error when an interface without multicast is left;
+/// ONNX Runtime tells of every allocation.
+pub const LOG_FILTER_DEFAULT: &str = "info,rustdds=error,rustdds::network::udp_listener=off,ort=warn";
+
+pub use port::{
+    Port, PortError, PortExt, PublishError, Publisher, PublisherId, ReceiveStats, Received, ServiceServer, Subscription,
+};

@@ -1,0 +1,576 @@
+//! The port: everything the planner needs from a robot middleware, and nothing of any particular one.
+//!
+//! [`Port`] moves CDR payloads and is object-safe, so that an adapter is chosen at run time and written once for all
+//! message types; [`PortExt`] puts the typed calls on top of it. Names given to the port are resolved and remapped as
+//! ROS 2 does (see [`NodeName::resolve`]).
+
+use std::fmt;
+use std::marker::PhantomData;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use super::cdr::{self, DecodeError, EncodeError, Payload};
+use super::messages::{Message, Service};
+use super::names::{NameError, NodeName};
+use super::qos::QosProfile;
+use crate::clock::MonotonicTime;
+
+/// Identity of a publisher or subscription in the network (its DDS GUID).
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct PublisherId(pub [u8; 16]);
+
+impl fmt::Debug for PublisherId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
+    }
+}
+
+impl fmt::Display for PublisherId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Debug::fmt(self, f)
+    }
+}
+
+/// A message with what the middleware knows about it.
+#[derive(Clone, Debug)]
+pub struct Received<M> {
+    /// The message.
+    pub message: M,
+    /// Who published it, where the middleware tells.
+    pub source: Option<PublisherId>,
+    /// When the adapter took it from the middleware.
+    pub arrived: MonotonicTime,
+}
+
+/// What can go wrong when the node or one of its endpoints is made.
+#[derive(Debug, thiserror::Error)]
+pub enum PortError {
+    /// The name breaks the rules of ROS 2.
+    #[error(transparent)]
+    Name(#[from] NameError),
+    /// The middleware refused.
+    #[error("{what} failed: {reason}")]
+    Middleware {
+        /// What was attempted, with the name of the topic or service.
+        what: String,
+        /// The middleware's words.
+        reason: String,
+    },
+    /// The adapter cannot do what the environment or the caller asks for.
+    #[error("{0}")]
+    Unsupported(String),
+    /// The port has been shut down.
+    #[error("the ROS node is shut down")]
+    ShutDown,
+}
+
+/// Why a message was not published. Nothing was sent.
+#[derive(Debug, thiserror::Error)]
+pub enum PublishError {
+    /// The message cannot be written as CDR.
+    #[error(transparent)]
+    Encode(#[from] EncodeError),
+    /// A reliable subscription has not acknowledged for so long that the send window is full: the subscriber hangs,
+    /// or was killed and its lease has not run out.
+    #[error("{topic}: the send window is full, a subscriber does not acknowledge; the message was not sent")]
+    WindowFull {
+        /// Absolute topic name.
+        topic: String,
+    },
+    /// The middleware refused.
+    #[error("{topic}: {reason}; the message was not sent")]
+    Middleware {
+        /// Absolute topic name.
+        topic: String,
+        /// The middleware's words.
+        reason: String,
+    },
+    /// The port has been shut down.
+    #[error("{topic}: the ROS node is shut down; the message was not sent")]
+    ShutDown {
+        /// Absolute topic name.
+        topic: String,
+    },
+}
+
+/// A robot middleware as the planner sees it. Implemented by the adapters; used through [`PortExt`].
+pub trait Port: Send + Sync {
+    /// Name and namespace of the node.
+    fn node(&self) -> &NodeName;
+
+    /// The absolute name of a topic or service, after remapping.
+    ///
+    /// # Errors
+    /// [`NameError`] when the name breaks the rules of ROS 2.
+    fn resolve(&self, name: &str) -> Result<String, NameError>;
+
+    /// Makes a publisher of messages of type `message_type` (as in `std_msgs/msg/String`).
+    ///
+    /// # Errors
+    /// [`PortError`] when the name is invalid, the middleware refuses or the port is shut down.
+    fn advertise(
+        &self,
+        topic: &str,
+        message_type: &'static str,
+        qos: QosProfile,
+    ) -> Result<Box<dyn RawPublisher>, PortError>;
+
+    /// Subscribes; `sink` is called on the adapter's thread until the returned handle is dropped.
+    ///
+    /// # Errors
+    /// [`PortError`] when the name is invalid, the middleware refuses or the port is shut down.
+    fn subscribe_raw(
+        &self,
+        topic: &str,
+        message_type: &'static str,
+        qos: QosProfile,
+        sink: Box<dyn MessageSink>,
+    ) -> Result<Subscription, PortError>;
+
+    /// Offers a service of type `service_type` (as in `std_srvs/srv/Trigger`) until the returned handle is dropped;
+    /// `handler` is called on the adapter's thread.
+    ///
+    /// # Errors
+    /// [`PortError`] when the name is invalid, the middleware refuses or the port is shut down.
+    fn serve_raw(
+        &self,
+        service: &str,
+        service_type: &'static str,
+        handler: Box<dyn RequestHandler>,
+    ) -> Result<ServiceServer, PortError>;
+
+    /// Who publishes and subscribes a topic, in this process and elsewhere, as far as discovery has come.
+    ///
+    /// # Errors
+    /// [`NameError`] when the name breaks the rules of ROS 2.
+    fn topic_info(&self, topic: &str) -> Result<TopicInfo, NameError>;
+
+    /// Leaves the network: unsubscribes, withdraws services and publishers, ends the adapter's threads. Returns when
+    /// that is done. Called again it does nothing; publishers that still exist answer with
+    /// [`PublishError::ShutDown`]. Must not be called from a callback of this port.
+    fn shutdown(&self);
+}
+
+/// The untyped end of a publisher.
+pub trait RawPublisher: Send + Sync {
+    /// Absolute topic name.
+    fn topic(&self) -> &str;
+
+    /// Hands one CDR payload (little endian, without encapsulation header) to the middleware. Does no network I/O
+    /// and never waits for subscribers.
+    ///
+    /// # Errors
+    /// [`PublishError`] when it was not accepted; then nothing is sent.
+    fn publish_cdr(&self, payload: Vec<u8>) -> Result<(), PublishError>;
+}
+
+/// The untyped end of a subscription. The two calls are separate because an adapter may hold a lock of the middleware
+/// while the payload is decoded (which saves a copy), but must not while a callback runs.
+pub trait MessageSink: Send {
+    /// Decodes one payload and keeps the message.
+    ///
+    /// # Errors
+    /// [`DecodeError`] when the payload is no message of the subscribed type; then nothing is kept.
+    fn decode(&mut self, payload: Payload<'_>) -> Result<(), DecodeError>;
+
+    /// Passes on the message kept by the last successful [`Self::decode`].
+    fn deliver(&mut self, source: Option<PublisherId>, arrived: MonotonicTime);
+}
+
+/// The untyped end of a service.
+pub trait RequestHandler: Send {
+    /// Answers one request; the response is a CDR payload, little endian, without encapsulation header.
+    ///
+    /// # Errors
+    /// [`ServiceError`] when the request cannot be decoded or the response not encoded; the client gets no answer.
+    fn handle(&mut self, request: Payload<'_>) -> Result<Vec<u8>, ServiceError>;
+}
+
+/// Why a request got no response.
+#[derive(Debug, thiserror::Error)]
+pub enum ServiceError {
+    /// The request is not of the service's type.
+    #[error("request: {0}")]
+    Request(#[from] DecodeError),
+    /// The response cannot be written.
+    #[error("response: {0}")]
+    Response(#[from] EncodeError),
+}
+
+/// Typed calls on every [`Port`], also on `dyn Port`.
+pub trait PortExt: Port {
+    /// Makes a publisher.
+    ///
+    /// # Errors
+    /// As [`Port::advertise`].
+    fn publisher<M: Message>(&self, topic: &str, qos: QosProfile) -> Result<Publisher<M>, PortError> {
+        Ok(Publisher { raw: self.advertise(topic, M::TYPE, qos)?, message: PhantomData })
+    }
+
+    /// Subscribes; `callback` gets each message at once on the adapter's thread, so it must be quick: write a slot,
+    /// push to a queue. A payload that is no `M` is counted in [`Subscription::stats`] and the subscription goes on.
+    ///
+    /// # Errors
+    /// As [`Port::subscribe_raw`].
+    fn subscribe<M: Message>(
+        &self,
+        topic: &str,
+        qos: QosProfile,
+        callback: impl FnMut(Received<M>) + Send + 'static,
+    ) -> Result<Subscription, PortError> {
+        self.subscribe_raw(topic, M::TYPE, qos, Box::new(TypedSink { message: None, callback }))
+    }
+
+    /// Offers a service; `callback` answers on the adapter's thread, so it must be quick.
+    ///
+    /// # Errors
+    /// As [`Port::serve_raw`].
+    fn serve<S: Service>(
+        &self,
+        service: &str,
+        callback: impl FnMut(S::Request) -> S::Response + Send + 'static,
+    ) -> Result<ServiceServer, PortError> {
+        self.serve_raw(service, S::TYPE, Box::new(TypedHandler::<S, _> { callback, service: PhantomData }))
+    }
+}
+
+impl<P: Port + ?Sized> PortExt for P {}
+
+/// Publishes messages of one type on one topic. Withdrawn when dropped.
+pub struct Publisher<M> {
+    raw: Box<dyn RawPublisher>,
+    message: PhantomData<fn(M)>,
+}
+
+impl<M: Message> Publisher<M> {
+    /// Absolute topic name.
+    pub fn topic(&self) -> &str {
+        self.raw.topic()
+    }
+
+    /// Encodes the message and hands it to the middleware, without network I/O on the calling thread and without
+    /// waiting for subscribers. A message that is not accepted is reported, never dropped in silence.
+    ///
+    /// # Errors
+    /// [`PublishError`] when it was not accepted; then nothing is sent.
+    pub fn publish(&self, message: &M) -> Result<(), PublishError> {
+        self.raw.publish_cdr(cdr::encode(message, M::TYPE)?)
+    }
+}
+
+impl<M: Message> fmt::Debug for Publisher<M> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Publisher").field("topic", &self.topic()).field("type", &M::TYPE).finish()
+    }
+}
+
+struct TypedSink<M, F> {
+    message: Option<M>,
+    callback: F,
+}
+
+impl<M: Message, F: FnMut(Received<M>) + Send> MessageSink for TypedSink<M, F> {
+    fn decode(&mut self, payload: Payload<'_>) -> Result<(), DecodeError> {
+        self.message = None;
+        self.message = Some(cdr::decode(payload, M::TYPE)?);
+        Ok(())
+    }
+
+    fn deliver(&mut self, source: Option<PublisherId>, arrived: MonotonicTime) {
+        if let Some(message) = self.message.take() {
+            (self.callback)(Received { message, source, arrived });
+        }
+    }
+}
+
+struct TypedHandler<S, F> {
+    callback: F,
+    service: PhantomData<fn(S)>,
+}
+
+impl<S: Service, F: FnMut(S::Request) -> S::Response + Send> RequestHandler for TypedHandler<S, F> {
+    fn handle(&mut self, request: Payload<'_>) -> Result<Vec<u8>, ServiceError> {
+        let request = cdr::decode(request, S::TYPE)?;
+        Ok(cdr::encode(&(self.callback)(request), S::TYPE)?)
+    }
+}
+
+/// Something to do when a handle is dropped.
+type OnDrop = Box<dyn FnOnce() + Send + Sync>;
+
+/// Keeps a subscription alive; dropping it unsubscribes.
+pub struct Subscription {
+    topic: String,
+    stats: Arc<ReceiveCounters>,
+    on_drop: Option<OnDrop>,
+}
+
+impl Subscription {
+    /// For adapters: `on_drop` must end the subscription.
+    pub fn new(topic: String, stats: Arc<ReceiveCounters>, on_drop: OnDrop) -> Self {
+        Self { topic, stats, on_drop: Some(on_drop) }
+    }
+
+    /// Absolute topic name.
+    pub fn topic(&self) -> &str {
+        &self.topic
+    }
+
+    /// What has arrived so far.
+    pub fn stats(&self) -> ReceiveStats {
+        self.stats.snapshot()
+    }
+}
+
+impl Drop for Subscription {
+    fn drop(&mut self) {
+        if let Some(on_drop) = self.on_drop.take() {
+            on_drop();
+        }
+    }
+}
+
+impl fmt::Debug for Subscription {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Subscription").field("topic", &self.topic).field("stats", &self.stats()).finish()
+    }
+}
+
+/// Keeps a service offered; dropping it withdraws the service.
+pub struct ServiceServer {
+    service: String,
+    stats: Arc<ReceiveCounters>,
+    on_drop: Option<OnDrop>,
+}
+
+impl ServiceServer {
+    /// For adapters: `on_drop` must withdraw the service.
+    pub fn new(service: String, stats: Arc<ReceiveCounters>, on_drop: OnDrop) -> Self {
+        Self { service, stats, on_drop: Some(on_drop) }
+    }
+
+    /// Absolute service name.
+    pub fn service(&self) -> &str {
+        &self.service
+    }
+
+    /// Requests so far.
+    pub fn stats(&self) -> ReceiveStats {
+        self.stats.snapshot()
+    }
+}
+
+impl Drop for ServiceServer {
+    fn drop(&mut self) {
+        if let Some(on_drop) = self.on_drop.take() {
+            on_drop();
+        }
+    }
+}
+
+impl fmt::Debug for ServiceServer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ServiceServer").field("service", &self.service).field("stats", &self.stats()).finish()
+    }
+}
+
+/// What a subscription or service has received since it was made.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ReceiveStats {
+    /// Messages passed to the callback.
+    pub delivered: u64,
+    /// Messages discarded because they were truncated, malformed or of another type.
+    pub undecodable: u64,
+    /// Messages discarded because discovery says that their publisher uses another message type.
+    pub wrong_type: u64,
+    /// Messages that never arrived, judged by gaps in the publishers' sequence numbers.
+    pub lost: u64,
+    /// Calls of the callback that panicked; the subscription goes on.
+    pub callback_panics: u64,
+    /// The newest reason for a discarded message.
+    pub last_problem: Option<String>,
+}
+
+/// Counters behind [`ReceiveStats`]: written by the adapter's thread, read by any.
+#[derive(Debug, Default)]
+pub struct ReceiveCounters {
+    delivered: AtomicU64,
+    undecodable: AtomicU64,
+    wrong_type: AtomicU64,
+    lost: AtomicU64,
+    callback_panics: AtomicU64,
+    last_problem: Mutex<Option<String>>,
+}
+
+impl ReceiveCounters {
+    /// Counts a message that reached the callback.
+    pub fn count_delivered(&self) {
+        self.delivered.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Counts a payload that could not be decoded; true when it is the first or a 1000th, so worth a log line.
+    pub fn count_undecodable(&self, problem: String) -> bool {
+        self.set_problem(problem);
+        self.undecodable.fetch_add(1, Ordering::Relaxed).is_multiple_of(1000)
+    }
+
+    /// Counts a message of a publisher of another type; true when it is the first or a 1000th, so worth a log line.
+    pub fn count_wrong_type(&self, problem: String) -> bool {
+        self.set_problem(problem);
+        self.wrong_type.fetch_add(1, Ordering::Relaxed).is_multiple_of(1000)
+    }
+
+    /// Counts messages that never arrived.
+    pub fn count_lost(&self, messages: u64) {
+        self.lost.fetch_add(messages, Ordering::Relaxed);
+    }
+
+    /// Counts a panic of the callback.
+    pub fn count_callback_panic(&self) {
+        self.set_problem("the callback panicked".to_owned());
+        self.callback_panics.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// The counts now.
+    pub fn snapshot(&self) -> ReceiveStats {
+        ReceiveStats {
+            delivered: self.delivered.load(Ordering::Relaxed),
+            undecodable: self.undecodable.load(Ordering::Relaxed),
+            wrong_type: self.wrong_type.load(Ordering::Relaxed),
+            lost: self.lost.load(Ordering::Relaxed),
+            callback_panics: self.callback_panics.load(Ordering::Relaxed),
+            last_problem: self.last_problem.lock().unwrap_or_else(PoisonError::into_inner).clone(),
+        }
+    }
+
+    fn set_problem(&self, problem: String) {
+        *self.last_problem.lock().unwrap_or_else(PoisonError::into_inner) = Some(problem);
+    }
+}
+
+/// One publisher or subscription that discovery knows.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Endpoint {
+    /// Its identity.
+    pub id: PublisherId,
+    /// Its message type as ROS tools print it, e.g. `sensor_msgs/msg/Image`.
+    pub message_type: String,
+    /// Its quality of service (depth is not announced by all middlewares and then 1).
+    pub qos: QosProfile,
+    /// Whether it belongs to this node.
+    pub local: bool,
+}
+
+/// Who uses a topic, as far as discovery has come.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct TopicInfo {
+    /// Absolute topic name.
+    pub topic: String,
+    /// Publishers.
+    pub publishers: Vec<Endpoint>,
+    /// Subscriptions.
+    pub subscriptions: Vec<Endpoint>,
+}
+
+impl TopicInfo {
+    /// Publishers whose messages a subscription of this type and profile receives.
+    pub fn usable_publishers(&self, message_type: &str, qos: QosProfile) -> usize {
+        self.publishers
+            .iter()
+            .filter(|p| p.message_type == message_type && p.qos.incompatibility(&qos).is_none())
+            .count()
+    }
+
+    /// Why a subscription of this type and profile gets nothing, or gets messages of several publishers mixed: one
+    /// sentence for the log or the status; `None` when exactly one publisher fits.
+    pub fn subscription_problem(&self, message_type: &str, qos: QosProfile) -> Option<String> {
+        let topic = &self.topic;
+        match self.usable_publishers(message_type, qos) {
+            1 => return None,
+            0 => {}
+            several => return Some(format!("{several} publishers on {topic}, expected one")),
+        }
+        let mut reasons: Vec<String> = self
+            .publishers
+            .iter()
+            .map(|p| {
+                if p.message_type != message_type {
+                    format!("publisher {} sends {} instead of {message_type}", p.id, p.message_type)
+                } else {
+                    let reason = p.qos.incompatibility(&qos).unwrap_or("unknown reason");
+                    format!("publisher {} has incompatible QoS: {reason}", p.id)
+                }
+            })
+            .collect();
+        reasons.dedup();
+        Some(if reasons.is_empty() {
+            format!("no publisher on {topic} yet")
+        } else {
+            format!("no usable publisher on {topic}: {}", reasons.join("; "))
+        })
+    }
+
+    /// Why messages of a publisher of this type and profile reach nobody, in one sentence; `None` when somebody
+    /// receives them.
+    pub fn publisher_problem(&self, message_type: &str, qos: QosProfile) -> Option<String> {
+        let topic = &self.topic;
+        let mut reasons = Vec::new();
+        for s in &self.subscriptions {
+            if s.message_type != message_type {
+                reasons.push(format!("subscription {} expects {} instead of {message_type}", s.id, s.message_type));
+            } else if let Some(reason) = qos.incompatibility(&s.qos) {
+                reasons.push(format!("subscription {} has incompatible QoS: {reason}", s.id));
+            } else {
+                return None;
+            }
+        }
+        Some(if reasons.is_empty() {
+            format!("no subscription on {topic} yet")
+        } else {
+            format!("no usable subscription on {topic}: {}", reasons.join("; "))
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ros::messages::{Image, JointState};
+
+    fn endpoint(message_type: &str, qos: QosProfile) -> Endpoint {
+        Endpoint { id: PublisherId([1; 16]), message_type: message_type.into(), qos, local: false }
+    }
+
+    #[test]
+    fn problems_of_a_subscription_are_said_in_words() {
+        let mut info = TopicInfo { topic: "/camera/image_raw".into(), ..TopicInfo::default() };
+        let problem = |info: &TopicInfo, qos| info.subscription_problem(Image::TYPE, qos);
+        assert_eq!(problem(&info, QosProfile::SENSOR_DATA).unwrap(), "no publisher on /camera/image_raw yet");
+        info.publishers.push(endpoint(JointState::TYPE, QosProfile::DEFAULT));
+        assert!(problem(&info, QosProfile::SENSOR_DATA).unwrap().contains("sends sensor_msgs/msg/JointState instead"));
+        info.publishers[0] = endpoint(Image::TYPE, QosProfile::SENSOR_DATA);
+        assert!(problem(&info, QosProfile::DEFAULT).unwrap().contains("best effort"));
+        assert_eq!(problem(&info, QosProfile::SENSOR_DATA), None);
+        info.publishers.push(endpoint(Image::TYPE, QosProfile::SENSOR_DATA));
+        assert!(problem(&info, QosProfile::SENSOR_DATA).unwrap().starts_with("2 publishers"));
+    }
+
+    #[test]
+    fn a_sink_survives_a_bad_payload() {
+        use std::sync::mpsc;
+        let (sender, receiver) = mpsc::channel();
+        let mut sink = TypedSink::<JointState, _> {
+            message: None,
+            callback: move |received: Received<JointState>| sender.send(received.message.name).unwrap(),
+        };
+        let good = JointState { name: vec!["a".into()], ..JointState::default() };
+        let bytes = cdr::encode(&good, JointState::TYPE).unwrap();
+        sink.decode(Payload { big_endian: false, bytes: &bytes }).unwrap();
+        assert!(sink.decode(Payload { big_endian: false, bytes: &bytes[..5] }).is_err());
+        sink.deliver(None, MonotonicTime(1));
+        assert!(receiver.try_recv().is_err(), "a message kept before a failure is not delivered");
+        sink.decode(Payload { big_endian: false, bytes: &bytes }).unwrap();
+        sink.deliver(None, MonotonicTime(2));
+        assert_eq!(receiver.try_recv().unwrap(), ["a"]);
+    }
+}

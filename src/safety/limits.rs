@@ -1,0 +1,336 @@
+//! Limits that every command keeps: joint position, velocity, acceleration and jerk, end-effector step and workspace.
+
+use std::collections::BTreeMap;
+
+use nalgebra::Vector3;
+use serde::{Deserialize, Serialize};
+
+use crate::command::JointTrajectoryCommand;
+use crate::robot::joints::{JointName, JointVector};
+use crate::robot::kinematics::Chain;
+
+use super::refusal::{Quantity, Refusal};
+
+/// Limits of one joint that the robot description does not state, or that are to be tighter than stated.
+/// Units: rad or m, and seconds.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct JointLimitConfig {
+    /// Lowest position; the tighter of this and the description's holds.
+    pub lower: Option<f64>,
+    /// Highest position; the tighter of this and the description's holds.
+    pub upper: Option<f64>,
+    /// Highest speed; the tighter of this and the description's holds.
+    pub velocity: Option<f64>,
+    /// Highest acceleration.
+    pub acceleration: Option<f64>,
+    /// Highest jerk.
+    pub jerk: Option<f64>,
+}
+
+/// Settings of [`MotionLimits`].
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct LimitsConfig {
+    /// Limits by joint name.
+    pub joints: BTreeMap<String, JointLimitConfig>,
+    /// Acceleration limit of joints without one, rad/s² or m/s².
+    pub default_acceleration: Option<f64>,
+    /// Jerk limit of joints without one, rad/s³ or m/s³.
+    pub default_jerk: Option<f64>,
+    /// Targets keep this distance from the position limits, rad or m.
+    pub position_margin: f64,
+    /// Share of the velocity limits that motions use, above 0 to 1.
+    pub velocity_scaling: f64,
+    /// Share of the acceleration limits that motions use, above 0 to 1.
+    pub acceleration_scaling: f64,
+    /// Share of the jerk limits that motions use, above 0 to 1.
+    pub jerk_scaling: f64,
+}
+
+impl Default for LimitsConfig {
+    fn default() -> Self {
+        Self {
+            joints: BTreeMap::new(),
+            default_acceleration: None,
+            default_jerk: None,
+            position_margin: 0.02,
+            velocity_scaling: 0.8,
+            acceleration_scaling: 0.8,
+            jerk_scaling: 0.8,
+        }
+    }
+}
+
+/// A [`LimitsConfig`] that does not fit the robot.
+#[derive(Clone, Debug, PartialEq, thiserror::Error)]
+pub enum LimitsConfigError {
+    /// A joint that the chain does not have.
+    #[error("limits: joint `{joint}` is not in the chain (joints: {available})")]
+    UnknownJoint {
+        /// The configured joint.
+        joint: String,
+        /// Joints of the chain.
+        available: String,
+    },
+    /// Neither the description nor the configuration has this limit.
+    #[error(
+        "limits: joint `{joint}` has no {quantity} limit; set limits.joints.{joint}.{quantity} or limits.default_{quantity}"
+    )]
+    Missing {
+        /// The joint.
+        joint: JointName,
+        /// Which.
+        quantity: Quantity,
+    },
+    /// A number outside its range.
+    #[error("limits: {setting} is {value}; it must be {expected}")]
+    OutOfRange {
+        /// Setting, with the joint where it belongs to one.
+        setting: String,
+        /// Its value.
+        value: f64,
+        /// What is allowed.
+        expected: &'static str,
+    },
+    /// Limits and margin leave no room.
+    #[error("limits: joint `{joint}` has no room between {lower} and {upper} with position_margin {margin}")]
+    NoRoom {
+        /// The joint.
+        joint: JointName,
+        /// Lower limit.
+        lower: f64,
+        /// Upper limit.
+        upper: f64,
+        /// Margin.
+        margin: f64,
+    },
+}
+
+/// Limits of one joint; all present. Units: rad or m, and seconds.
+#[derive(Clone, Debug, PartialEq)]
+pub struct JointLimits {
+    /// The joint.
+    pub name: JointName,
+    /// Lowest position; −∞ for a continuous joint.
+    pub lower: f64,
+    /// Highest position; +∞ for a continuous joint.
+    pub upper: f64,
+    /// Highest speed.
+    pub velocity: f64,
+    /// Highest acceleration.
+    pub acceleration: f64,
+    /// Highest jerk.
+    pub jerk: f64,
+}
+
+/// Limits of all joints of a chain.
+#[derive(Clone, Debug, PartialEq)]
+pub struct MotionLimits {
+    joints: Vec<JointLimits>,
+    position_margin: f64,
+    scaling: Scaling,
+}
+
+/// Shares of the limits that a motion may use.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Scaling {
+    /// Share of the velocity limits.
+    pub velocity: f64,
+    /// Share of the acceleration limits.
+    pub acceleration: f64,
+    /// Share of the jerk limits.
+    pub jerk: f64,
+}
+
+impl Scaling {
+    /// The limits themselves.
+    pub const FULL: Self = Self { velocity: 1.0, acceleration: 1.0, jerk: 1.0 };
+}
+
+/// True when `value` is above `limit`, and also when it is NaN.
+pub(super) fn exceeds(value: f64, limit: f64) -> bool {
+    value.is_nan() || value > limit
+}
+
+/// Room for rounding when finished trajectories are compared with limits.
+const ROUNDING: f64 = 1.0 + 1e-6;
+
+impl MotionLimits {
+    /// The description's limits of `chain`, tightened and completed by `config`.
+    ///
+    /// # Errors
+    /// When a configured joint is unknown, a limit is missing or not positive, a scaling is outside of 0..1, or a joint
+    /// has no room to move.
+    pub fn new(chain: &Chain, config: &LimitsConfig) -> Result<Self, LimitsConfigError> {
+        if let Some(joint) = config.joints.keys().find(|name| chain.joints().iter().all(|j| *j.name != ***name)) {
+            let available = chain.joints().iter().map(|j| &*j.name).collect::<Vec<_>>().join(", ");
+            return Err(LimitsConfigError::UnknownJoint { joint: joint.clone(), available });
+        }
+        for (setting, value) in [
+            ("velocity_scaling", config.velocity_scaling),
+            ("acceleration_scaling", config.acceleration_scaling),
+            ("jerk_scaling", config.jerk_scaling),
+        ] {
+            if !(value > 0.0 && value <= 1.0) {
+                let (setting, expected) = (setting.to_owned(), "above 0 and at most 1");
+                return Err(LimitsConfigError::OutOfRange { setting, value, expected });
+            }
+        }
+        let margin = config.position_margin;
+        if !(margin.is_finite() && margin >= 0.0) {
+            let (setting, expected) = ("position_margin".to_owned(), "finite and not negative");
+            return Err(LimitsConfigError::OutOfRange { setting, value: margin, expected });
+        }
+        let joints = chain.joints().iter().map(|joint| {
+            let own = config.joints.get(&*joint.name).copied().unwrap_or_default();
+            let stated = &joint.limits;
+            let positive = |quantity: Quantity, value: Option<f64>| match value {
+                None => Err(LimitsConfigError::Missing { joint: joint.name.clone(), quantity }),
+                Some(value) if value.is_finite() && value > 0.0 => Ok(value),
+                Some(value) => {
+                    let setting = format!("joints.{}.{quantity}", joint.name);
+                    Err(LimitsConfigError::OutOfRange { setting, value, expected: "finite and above 0" })
+                }
+            };
+            let tighter = |a: Option<f64>, b: Option<f64>| match (a, b) {
+                // `min` would drop a NaN; it has to be found and refused.
+                (Some(a), Some(b)) if a.is_nan() || a < b => Some(a),
+                (a, b) => b.or(a),
+            };
+            let bound = |name: &str, value: Option<f64>| match value {
+                Some(value) if value.is_nan() => {
+                    let setting = format!("joints.{}.{name}", joint.name);
+                    Err(LimitsConfigError::OutOfRange { setting, value, expected: "a number" })
+                }
+                value => Ok(value),
+            };
+            let lower = bound("lower", own.lower)?.map_or(stated.lower, |own| own.max(stated.lower));
+            let upper = bound("upper", own.upper)?.map_or(stated.upper, |own| own.min(stated.upper));
+            if lower + margin >= upper - margin {
+                return Err(LimitsConfigError::NoRoom { joint: joint.name.clone(), lower, upper, margin });
+            }
+            Ok(JointLimits {
+                name: joint.name.clone(),
+                lower,
+                upper,
+                velocity: positive(Quantity::Velocity, tighter(own.velocity, Some(stated.velocity)))?,
+                acceleration: positive(
+                    Quantity::Acceleration,
+                    tighter(own.acceleration.or(config.default_acceleration), stated.acceleration),
+                )?,
+                jerk: positive(Quantity::Jerk, tighter(own.jerk.or(config.default_jerk), stated.jerk))?,
+            })
+        });
+        Ok(Self {
+            joints: joints.collect::<Result<_, _>>()?,
+            position_margin: margin,
+            scaling: Scaling {
+                velocity: config.velocity_scaling,
+                acceleration: config.acceleration_scaling,
+                jerk: config.jerk_scaling,
+            },
+        })
+    }
+
+    /// Limits per joint, in chain order.
+    pub fn joints(&self) -> &[JointLimits] {
+        &self.joints
+    }
+
+    /// Shares of the limits that planned motions use.
+    pub fn scaling(&self) -> Scaling {
+        self.scaling
+    }
+
+    /// The first joint of `positions` outside its limits, as a refusal; targets keep the margin, present positions need
+    /// not. Positions that are not finite are outside.
+    pub(super) fn check_positions(&self, positions: &JointVector, with_margin: bool) -> Result<(), Refusal> {
+        let margin = if with_margin { self.position_margin } else { 0.0 };
+        for (limits, &value) in self.joints.iter().zip(positions.iter()) {
+            let (lower, upper) = (limits.lower + margin, limits.upper - margin);
+            if !(value.is_finite() && value >= lower && value <= upper) {
+                return Err(Refusal::JointPosition { joint: limits.name.clone(), value, lower, upper });
+            }
+        }
+        Ok(())
+    }
+
+    /// Checks the finished trajectory number by number, without trusting how it was made: finite, names and lengths
+    /// right, times strictly increasing from above zero, positions, velocities and accelerations within limits, jerk and
+    /// mean velocity between points within limits, and at rest at the end.
+    ///
+    /// `start` is the state that it begins from: positions and accelerations at time zero.
+    pub(super) fn check_trajectory(
+        &self,
+        command: &JointTrajectoryCommand,
+        start: (&JointVector, &JointVector),
+    ) -> Result<(), Refusal> {
+        let malformed = |what| Err(Refusal::Malformed { what });
+        if !command.joint_names.iter().eq(self.joints.iter().map(|j| &j.name)) {
+            return malformed("joint names");
+        }
+        let Some(last) = command.points.last() else { return malformed("no points") };
+        if last.velocities.iter().chain(last.accelerations.iter()).any(|&v| v != 0.0) {
+            return malformed("not at rest at the end");
+        }
+        let (mut time, mut positions, mut accelerations) = (0.0, start.0, start.1);
+        for point in &command.points {
+            let lengths = [point.positions.len(), point.velocities.len(), point.accelerations.len()];
+            if lengths != [self.joints.len(); 3] {
+                return malformed("number of joints");
+            }
+            let step = point.time_from_start.as_secs_f64() - time;
+            if step <= 0.0 {
+                return malformed("times do not increase");
+            }
+            self.check_positions(&point.positions, false)?;
+            for (i, limits) in self.joints.iter().enumerate() {
+                for (quantity, value, limit) in [
+                    (Quantity::Velocity, point.velocities[i], limits.velocity),
+                    (Quantity::Velocity, (point.positions[i] - positions[i]) / step, limits.velocity),
+                    (Quantity::Acceleration, point.accelerations[i], limits.acceleration),
+                    (Quantity::Jerk, (point.accelerations[i] - accelerations[i]) / step, limits.jerk),
+                ] {
+                    if exceeds(value.abs(), limit * ROUNDING) {
+                        return Err(Refusal::JointMotion { joint: limits.name.clone(), quantity, value, limit });
+                    }
+                }
+            }
+            (time, positions, accelerations) =
+                (point.time_from_start.as_secs_f64(), &point.positions, &point.accelerations);
+        }
+        Ok(())
+    }
+}
+
+/// A box in the base frame that the tip stays in, m.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Workspace {
+    /// Lowest x, y, z.
+    pub min_m: [f64; 3],
+    /// Highest x, y, z.
+    pub max_m: [f64; 3],
+}
+
+impl Workspace {
+    /// How far outside of the box a point is, along the axis where it is furthest out, m; 0 inside. NaN counts as
+    /// infinitely far.
+    pub fn distance_outside(&self, point_in_base: &Vector3<f64>) -> f64 {
+        let mut furthest = 0.0_f64;
+        for axis in 0..3 {
+            let value = point_in_base[axis];
+            if !value.is_finite() {
+                return f64::INFINITY;
+            }
+            furthest = furthest.max(self.min_m[axis] - value).max(value - self.max_m[axis]);
+        }
+        furthest
+    }
+
+    /// True when the box has room and finite corners.
+    pub fn is_valid(&self) -> bool {
+        (0..3).all(|i| self.min_m[i].is_finite() && self.max_m[i].is_finite() && self.min_m[i] < self.max_m[i])
+    }
+}

@@ -1,0 +1,66 @@
+//! Arithmetic on latents on the host.
+
+use serde::Deserialize;
+
+/// How far two latents are apart.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum EnergyNorm {
+    /// Mean absolute difference; the paper's.
+    #[default]
+    L1,
+    /// Mean square difference.
+    L2,
+}
+
+/// Energy between two latents of equal length; `None` when the lengths differ or they are empty.
+///
+/// Accumulates in f64, so that the order of summation does not show at f32 precision.
+pub fn latent_energy(a: &[f32], b: &[f32], norm: EnergyNorm) -> Option<f64> {
+    if a.len() != b.len() || a.is_empty() {
+        return None;
+    }
+    let pairs = a.iter().zip(b).map(|(a, b)| f64::from(a - b));
+    let sum: f64 = match norm {
+        EnergyNorm::L1 => pairs.map(f64::abs).sum(),
+        EnergyNorm::L2 => pairs.map(|d| d * d).sum(),
+    };
+    Some(sum / a.len() as f64)
+}
+
+/// LayerNorm without parameters over rows of `dim` numbers, in place; what the graphs apply to latents.
+pub fn layer_norm(rows: &mut [f32], dim: usize, epsilon: f64) {
+    for row in rows.chunks_exact_mut(dim.max(1)) {
+        let n = row.len() as f64;
+        let mean = row.iter().map(|&v| f64::from(v)).sum::<f64>() / n;
+        let variance = row.iter().map(|&v| (f64::from(v) - mean).powi(2)).sum::<f64>() / n;
+        let scale = 1.0 / (variance + epsilon).sqrt();
+        for v in row {
+            *v = ((f64::from(*v) - mean) * scale) as f32;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn energies_of_a_known_difference() {
+        let (a, b) = ([1.0, 2.0, -3.0, 0.0], [0.0, 4.0, -3.0, 0.5]);
+        assert_eq!(latent_energy(&a, &b, EnergyNorm::L1), Some(3.5 / 4.0));
+        assert_eq!(latent_energy(&a, &b, EnergyNorm::L2), Some(5.25 / 4.0));
+        assert_eq!(latent_energy(&a, &b[..3], EnergyNorm::L1), None);
+        assert_eq!(latent_energy(&[], &[], EnergyNorm::L1), None);
+    }
+
+    #[test]
+    fn a_normed_row_has_zero_mean_and_unit_variance() {
+        let mut rows = [1.0, 2.0, 3.0, 4.0, -1.0, -1.0, 5.0, 9.0];
+        layer_norm(&mut rows, 4, 1e-6);
+        for row in rows.chunks(4) {
+            assert!(row.iter().sum::<f32>().abs() < 1e-6);
+            assert!((row.iter().map(|v| v * v).sum::<f32>() / 4.0 - 1.0).abs() < 1e-5);
+        }
+    }
+}

@@ -1,0 +1,205 @@
+//! The exported golden checkpoint through ONNX Runtime against the original's tensors.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stdout, reason = "this is test code")]
+
+mod common;
+
+use std::path::Path;
+use std::sync::Arc;
+
+use common::{Golden, Tensors, golden_model, golden_sets, largest_difference};
+use vjepa_planner::clock::{Clock, SystemClock};
+use vjepa_planner::planner::{PlanRequest, Planner, PlannerConfig};
+use vjepa_planner::robot::pose::{Action, RobotState};
+use vjepa_planner::world_model::preprocess::{Preprocessor, RgbView};
+use vjepa_planner::world_model::runtime::RuntimeConfig;
+use vjepa_planner::world_model::{
+    Context, EnergyNorm, OnnxWorldModel, Rollouts, WorldModel, latent_energy, layer_norm,
+};
+
+/// LayerNorm constant of latents in the original.
+const EPSILON: f64 = 1e-5;
+
+fn sets() -> impl Iterator<Item = (Golden, OnnxWorldModel)> {
+    golden_sets().into_iter().filter_map(|golden| {
+        let path = golden_model(&golden.name)?;
+        let mut model = OnnxWorldModel::load(&path, RuntimeConfig::default()).unwrap();
+        model.warm_up(2).unwrap();
+        Some((golden, model))
+    })
+}
+
+#[test]
+fn the_encoder_gives_the_latents_of_the_same_pictures() {
+    for (golden, mut model) in sets() {
+        let (Some(path), spec) = (golden_model(&golden.name), model.spec().clone()) else { continue };
+        let expected = Tensors::read(&path.join("expected.safetensors"));
+        let (_, frames) = expected.bytes("frames");
+        let (_, latents) = expected.f32s("latents");
+        let mut latent = vec![0.0; spec.latent_len()];
+        let clock = SystemClock::new();
+        for (frame, expected) in frames.chunks_exact(spec.frame_len()).zip(latents.chunks_exact(spec.latent_len())) {
+            let began = clock.monotonic();
+            model.encode(frame, &mut latent).unwrap();
+            println!("{}: encoded in {:?}", golden.name, clock.monotonic().since(began));
+            let difference = largest_difference(&latent, expected);
+            println!("{}: largest difference {difference:e}", golden.name);
+            assert!(difference < 1e-4, "{difference}");
+        }
+    }
+}
+
+#[test]
+fn from_camera_picture_to_latent_only_the_rounding_to_eight_bits_differs_from_the_original() {
+    for (golden, mut model) in sets() {
+        let (shape, frames) = golden.bytes("frames_u8");
+        let (_, expected) = golden.f32s("encoder_norm");
+        let spec = model.spec().clone();
+        let mut preprocessor = Preprocessor::new(spec.image_size, spec.resize_filter);
+        let (mut input, mut latent) = (vec![0; spec.frame_len()], vec![0.0; spec.latent_len()]);
+        for (i, data) in frames.chunks_exact(shape[1..].iter().product()).enumerate() {
+            let view = RgbView { width: shape[2] as u32, height: shape[1] as u32, data };
+            preprocessor.run(view, &mut input).unwrap();
+            model.encode(&input, &mut latent).unwrap();
+            let expected = &expected[i * latent.len()..(i + 1) * latent.len()];
+            let difference = largest_difference(&latent, expected);
+            let mean = latent_energy(&latent, expected, EnergyNorm::L1).unwrap();
+            println!("{} frame {i}: largest difference {difference:e}, mean {mean:e}", golden.name);
+            assert!(difference < 0.1 && mean < 0.02, "{difference} {mean}");
+        }
+    }
+}
+
+#[test]
+fn a_rollout_gives_the_originals_prediction_for_every_context() {
+    for (golden, mut model) in sets() {
+        let len = model.spec().latent_len();
+        let dim = model.spec().latent_dim;
+        let (_, latents) = golden.f32s("encoder_norm");
+        let states: Vec<RobotState> = golden.sevens("states").into_iter().map(RobotState).collect();
+        let actions: Vec<Action> = golden.sevens("actions").into_iter().map(Action).collect();
+        for t in 1..=3 {
+            let (_, raw) = golden.f32s(&format!("predictor_raw_T{t}"));
+            let mut expected = raw[(t - 1) * len..].to_vec();
+            layer_norm(&mut expected, dim, EPSILON);
+            let context = Context { latents: &latents[..t * len], states: &states[..t], actions: &actions[..t - 1] };
+            let goal = &latents[len..2 * len];
+            model.set_problem(&context, goal).unwrap();
+            let mut candidates: Vec<f32> = actions[t - 1].0.iter().map(|v| *v as f32).collect();
+            candidates.extend([0.01, 0.0, 0.0, 0.0, 0.0, 0.0, 0.1]);
+            let mut out = Rollouts::default();
+            model.rollout(&candidates, 2, 1, true, &mut out).unwrap();
+            let difference = largest_difference(&out.latents[..len], &expected);
+            println!("{} T = {t}: largest difference {difference:e}", golden.name);
+            assert!(difference < 1e-4, "{difference}");
+            for (norm, energies) in [(EnergyNorm::L1, &out.energy_l1), (EnergyNorm::L2, &out.energy_l2)] {
+                for (i, energy) in energies.iter().enumerate() {
+                    let on_host = latent_energy(&out.latents[i * len..(i + 1) * len], goal, norm).unwrap();
+                    assert!((f64::from(*energy) - on_host).abs() < 1e-5);
+                }
+            }
+            let energies = out.energy_l1.clone();
+            model.rollout(&candidates, 2, 1, false, &mut out).unwrap();
+            assert!(out.latents.is_empty());
+            assert!(largest_difference(&out.energy_l1, &energies) < 1e-6);
+        }
+    }
+}
+
+#[test]
+fn the_response_surface_plans_with_fewer_calls_than_the_recorded_search() {
+    for (golden, mut model) in sets() {
+        let len = model.spec().latent_len();
+        let (_, latents) = golden.f32s("encoder_norm");
+        let start = RobotState(golden.sevens("states")[0]);
+        let context = Context { latents: &latents[..len], states: &[start], actions: &[] };
+        let mut config = PlannerConfig::default();
+        config.action_space.max_step_m = golden.meta["cem"][0]["maxnorm"].as_f64();
+        let mut planner = Planner::new(config, model.spec(), Arc::new(SystemClock::new())).unwrap();
+        for plan_id in 0..5 {
+            let request = PlanRequest { context, goal: &latents[len..2 * len], deadline: None, plan_id };
+            let plan = planner.plan(&mut model, &request).unwrap();
+            println!(
+                "{}: energy {:.5}, {} calls in {} batches, {:?}, of which outside the model {:?}",
+                golden.name, plan.energy, plan.predictor_calls, plan.batches, plan.planning_time, plan.host_time
+            );
+            // No bound on the quality here: with random weights the landscape is not quadratic, and all energies lie
+            // within a percent, so that a relative bound would say nothing. Some of these plans need the fallback.
+            assert!(plan.energy <= plan.energy_stay.unwrap());
+            let run = &golden.meta["cem"][0];
+            let recorded = run["samples"].as_u64().unwrap() * run["cem_steps"].as_u64().unwrap();
+            assert!((plan.predictor_calls as u64) < recorded);
+        }
+    }
+}
+
+/// A copy of the golden model with `change` done to the manifest's text, and what loading it says.
+fn refusal(path: &Path, change: impl Fn(String, &Path) -> String) -> String {
+    let copy = tempfile::tempdir().unwrap();
+    for entry in std::fs::read_dir(path).unwrap() {
+        let entry = entry.unwrap();
+        std::fs::copy(entry.path(), copy.path().join(entry.file_name())).unwrap();
+    }
+    let manifest = copy.path().join("manifest.yaml");
+    let text = std::fs::read_to_string(&manifest).unwrap();
+    let changed = change(text.clone(), copy.path());
+    std::fs::write(&manifest, changed).unwrap();
+    OnnxWorldModel::load(copy.path(), RuntimeConfig::default()).unwrap_err().to_string()
+}
+
+#[test]
+fn graphs_that_disagree_with_the_manifest_are_refused_by_name() {
+    let Some(path) = golden_model("golden_a") else { return };
+    let cases = [
+        // (text in the manifest, its replacement, what the error must name)
+        ("file: rollout_t1_h1.onnx", "file: rollout_t1_h2.onnx", ["rollout_t1_h2.onnx", "`actions`"]),
+        ("file: rollout_t1_h1.onnx", "file: rollout_t2_h1.onnx", ["rollout_t2_h1.onnx", "`context`"]),
+        ("file: rollout_t1_h1.onnx", "file: encoder.onnx", ["encoder.onnx", "`context`"]),
+        ("file: encoder.onnx", "file: rollout_t1_h1.onnx", ["rollout_t1_h1.onnx", "`frames`"]),
+        ("latent_dim: 96", "latent_dim: 95", ["encoder.onnx", "`latents`"]),
+        ("image_size: 64\nresize", "image_size: 32\nresize", ["manifest.yaml", "`tokens`"]),
+    ];
+    for (from, to, names) in cases {
+        let message = refusal(&path, |text, _| {
+            assert!(text.contains(from), "{from}");
+            text.replacen(from, to, 1)
+        });
+        assert!(names.iter().all(|name| message.contains(name)), "{to}: {message}");
+    }
+}
+
+#[test]
+fn truncated_and_swapped_files_are_refused_by_name() {
+    let Some(path) = golden_model("golden_a") else { return };
+    let message = refusal(&path, |text, dir| {
+        let weights = std::fs::read(dir.join("predictor.weights")).unwrap();
+        std::fs::write(dir.join("predictor.weights"), &weights[..weights.len() / 2]).unwrap();
+        text
+    });
+    assert!(message.contains("predictor.weights") && message.contains("SHA-256"), "{message}");
+    let message = refusal(&path, |text, dir| {
+        std::fs::copy(dir.join("rollout_t1_h2.onnx"), dir.join("rollout_t1_h1.onnx")).unwrap();
+        text
+    });
+    assert!(message.contains("rollout_t1_h1.onnx") && message.contains("SHA-256"), "{message}");
+}
+
+#[test]
+fn calls_that_do_not_fit_the_model_are_refused() {
+    for (golden, mut model) in sets() {
+        let len = model.spec().latent_len();
+        let (_, latents) = golden.f32s("encoder_norm");
+        let states = [RobotState::default(); 5];
+        let actions = [Action::default(); 4];
+        let mut out = Rollouts::default();
+        let error = model.rollout(&[0.0; 7], 1, 1, false, &mut out).unwrap_err();
+        assert!(error.to_string().contains("before a context"), "{error}");
+        let short = Context { latents: &latents[1..len], states: &states[..1], actions: &[] };
+        assert!(model.set_problem(&short, &latents[..len]).is_err());
+        let long = Context { latents: &latents[..len].repeat(5), states: &states, actions: &actions };
+        model.set_problem(&long, &latents[..len]).unwrap();
+        let error = model.rollout(&[0.0; 7], 1, 1, false, &mut out).unwrap_err().to_string();
+        assert!(error.contains("5 context frames") && error.contains(&golden.name), "{error}");
+        assert!(model.encode(&[0; 10], &mut vec![0.0; len]).is_err());
+    }
+}

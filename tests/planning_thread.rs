@@ -1,0 +1,208 @@
+//! The planning thread with a world model made of a formula: it always wants to go 5 cm along x.
+
+#![expect(clippy::unwrap_used, clippy::panic, reason = "helpers of tests may fail loudly")]
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::mpsc::{SyncSender, sync_channel};
+use std::time::Duration;
+
+use rtrb::{Consumer, RingBuffer};
+use triple_buffer::{Output, triple_buffer};
+
+use vjepa_planner::clock::{Clock, SystemClock};
+use vjepa_planner::command::gripper::{GripperConfig, GripperMapping};
+use vjepa_planner::config::{Execution, Mode};
+use vjepa_planner::node::inputs;
+use vjepa_planner::node::motion::{Heartbeat, MotionReport, Numbered};
+use vjepa_planner::node::planning::Planning;
+use vjepa_planner::node::status::{PlanningReport, TaskState};
+use vjepa_planner::node::task::{LoadedTask, TaskMessage};
+use vjepa_planner::planner::goal_sequence::Task;
+use vjepa_planner::planner::validator::ValidatorConfig;
+use vjepa_planner::planner::{Planner, PlannerConfig};
+use vjepa_planner::robot::inverse::{InverseKinematics, InverseKinematicsConfig};
+use vjepa_planner::robot::joint_state::JointStateMapper;
+use vjepa_planner::robot::urdf::RobotDescription;
+use vjepa_planner::ros::messages::{Header, Image, JointState};
+use vjepa_planner::ros::port::Received;
+use vjepa_planner::safety::state_machine::SafetyState;
+use vjepa_planner::world_model::preprocess::{Preprocessor, ResizeFilter};
+use vjepa_planner::world_model::{Context, ModelError, ModelSpec, Rollouts, WorldModel};
+
+/// Latents are two numbers: the mean brightness, twice. Energy: how far the first step is from 5 cm along x.
+struct AlwaysForward {
+    spec: ModelSpec,
+    nan: bool,
+}
+
+impl WorldModel for AlwaysForward {
+    fn spec(&self) -> &ModelSpec {
+        &self.spec
+    }
+
+    fn encode(&mut self, frame: &[u8], latent: &mut [f32]) -> Result<(), ModelError> {
+        let mean = frame.iter().map(|v| f32::from(*v)).sum::<f32>() / frame.len() as f32 / 255.0;
+        latent.fill(if self.nan { f32::NAN } else { mean });
+        Ok(())
+    }
+
+    fn set_problem(&mut self, _context: &Context<'_>, _goal: &[f32]) -> Result<(), ModelError> {
+        Ok(())
+    }
+
+    fn rollout(
+        &mut self,
+        actions: &[f32],
+        batch: usize,
+        horizon: usize,
+        want_latents: bool,
+        out: &mut Rollouts,
+    ) -> Result<(), ModelError> {
+        let energy = |a: &[f32]| (a[0] - 0.05).abs() + a[1].abs() + a[2].abs();
+        out.energy_l1 = actions.chunks(horizon * 7).map(energy).collect();
+        out.energy_l2 = out.energy_l1.iter().map(|e| e * e).collect();
+        out.latents = if want_latents { out.energy_l1.iter().flat_map(|e| [*e, *e]).collect() } else { Vec::new() };
+        assert_eq!(out.energy_l1.len(), batch);
+        Ok(())
+    }
+}
+
+/// The thread, and its surroundings in the hands of the test.
+struct Bench {
+    clock: Arc<SystemClock>,
+    frames: inputs::FrameInput,
+    joints: inputs::JointInput,
+    proposals: Consumer<Numbered>,
+    report: Output<PlanningReport>,
+    tasks: SyncSender<TaskMessage>,
+    positions: [f64; 7],
+}
+
+impl Bench {
+    fn new(positions: [f64; 7], nan: bool) -> Self {
+        let clock = Arc::new(SystemClock::new());
+        let urdf = Path::new(env!("CARGO_MANIFEST_DIR")).join("config/robots/panda/panda.urdf");
+        let description = RobotDescription::from_file(&urdf).unwrap();
+        let chain = Arc::new(description.chain("panda_link0", "panda_hand_tcp").unwrap());
+        let finger = "panda_finger_joint1";
+        let gripper = GripperConfig { joint: finger.into(), open_position: 0.04, closed_position: 0.0, squeeze: 0.0 };
+        let gripper = GripperMapping::new(&gripper, &description.joint_limits(finger).unwrap()).unwrap();
+        let spec = ModelSpec {
+            name: "forward".into(),
+            image_size: 16,
+            resize_filter: ResizeFilter::Bilinear,
+            tokens: 1,
+            latent_dim: 2,
+            rate_hz: 20.0,
+            max_step_m: 0.05,
+            rollouts: vec![(1, 1)],
+        };
+        let shared: Arc<dyn Clock> = clock.clone();
+        let (frame_in, frames) = inputs::frames("/camera", Arc::clone(&shared));
+        let mapper = JointStateMapper::new(&chain, Some(finger), Duration::from_millis(500));
+        let (joint_in, joints) = inputs::joints("/joint_states", mapper);
+        let (proposals_in, proposals) = RingBuffer::new(1);
+        let active = MotionReport { state: SafetyState::Active, ..MotionReport::default() };
+        let (_, motion) = triple_buffer(&active);
+        let (report_in, report) = triple_buffer(&PlanningReport::default());
+        let (tasks, tasks_out) = sync_channel(2);
+        let config = PlannerConfig { optimizer: "cem".into(), ..PlannerConfig::default() };
+        let planning = Planning {
+            planner: Planner::new(config, &spec, Arc::clone(&shared)).unwrap(),
+            clock: shared,
+            preprocessor: Preprocessor::new(spec.image_size, spec.resize_filter),
+            model: Box::new(AlwaysForward { spec, nan }),
+            kinematics: InverseKinematics::new(chain, InverseKinematicsConfig::default()).unwrap(),
+            gripper,
+            mode: Mode::Active,
+            execution: Execution::default(),
+            validator: ValidatorConfig::default(),
+            frames,
+            joints: joints.queue,
+            tasks: tasks_out,
+            proposals: proposals_in,
+            motion,
+            report: report_in,
+            heartbeat: Arc::new(Heartbeat::default()),
+        };
+        std::thread::spawn(move || planning.run());
+        Self { clock, frames: frame_in, joints: joint_in, proposals, report, tasks, positions }
+    }
+
+    fn begin_task(&self) {
+        let text = "{name: t, goals: [{name: there, image: there.png, max_steps: 1000}], on_timeout: abort}";
+        let task = Task::parse(text, &PathBuf::from("t.yaml")).unwrap();
+        let loaded = LoadedTask { task, goal_names: vec!["there".into()], pictures: vec![255; 16 * 16 * 3] };
+        self.tasks.send(TaskMessage { id: 1, file: "t.yaml".into(), task: Ok(loaded) }).unwrap();
+    }
+
+    /// Feeds joints and frames until `done` says so or two seconds have passed.
+    fn feed_until(&mut self, done: impl Fn(&PlanningReport, usize) -> bool) -> PlanningReport {
+        let names: Vec<String> =
+            (1..=7).map(|i| format!("panda_joint{i}")).chain(["panda_finger_joint1".into()]).collect();
+        for turn in 0..400 {
+            let header = Header { stamp: self.clock.ros().into(), ..Header::default() };
+            let arrived = self.clock.monotonic();
+            let position = self.positions.iter().copied().chain([0.04]).collect();
+            let joints = JointState { header: header.clone(), name: names.clone(), position, ..JointState::default() };
+            self.joints.take(&Received { message: joints, source: None, arrived });
+            if turn % 4 == 0 {
+                let data = vec![0; 32 * 32];
+                let image = Image {
+                    header,
+                    height: 32,
+                    width: 32,
+                    encoding: "mono8".into(),
+                    step: 32,
+                    data,
+                    ..Image::default()
+                };
+                self.frames.take(&Received { message: image, source: None, arrived });
+            }
+            std::thread::sleep(Duration::from_millis(5));
+            let report = self.report.read();
+            if done(report, self.proposals.slots()) {
+                return report.clone();
+            }
+        }
+        panic!("not within two seconds; last report {:?}", self.report.read());
+    }
+}
+
+/// Hand pointing down over the table.
+const OVER_THE_TABLE: [f64; 7] = [0.0, -0.5, 0.0, -2.3, 0.0, 1.8, 0.785];
+/// Arm stretched out forward.
+const STRETCHED: [f64; 7] = [0.0, 1.5, 0.0, -0.1, 0.0, 1.6, 0.785];
+
+#[test]
+fn a_reachable_plan_becomes_a_proposal_for_the_gate() {
+    let mut bench = Bench::new(OVER_THE_TABLE, false);
+    bench.begin_task();
+    let report = bench.feed_until(|_, proposals| proposals == 1);
+    let proposal = bench.proposals.pop().unwrap().proposal;
+    assert!(proposal.target.is_finite());
+    assert!((proposal.target.iter().zip(OVER_THE_TABLE)).any(|(target, now)| (target - now).abs() > 0.01));
+    assert!(report.action.0[0] > 0.04, "{:?}", report.action);
+}
+
+#[test]
+fn an_unreachable_pose_is_said_and_never_proposed() {
+    let mut bench = Bench::new(STRETCHED, false);
+    bench.begin_task();
+    let report = bench.feed_until(|report, _| report.problem.is_some());
+    let problem = report.problem.unwrap();
+    assert!(problem.contains("not reachable") && problem.contains("mm"), "{problem}");
+    let report = bench.feed_until(|report, _| report.task_state == TaskState::Failed);
+    assert!(report.plan_id > 1, "it tries again before it gives up");
+    assert!(bench.proposals.pop().is_err());
+}
+
+#[test]
+fn a_model_that_gives_nan_is_said_and_nothing_is_proposed() {
+    let mut bench = Bench::new(OVER_THE_TABLE, true);
+    bench.begin_task();
+    let report = bench.feed_until(|report, _| report.task_state == TaskState::Failed);
+    assert!(report.problem.unwrap().contains("finite"));
+    assert!(bench.proposals.pop().is_err());
+}
