@@ -26,8 +26,11 @@ from .scene import (
 MAX_STEP = 0.05
 """Largest change of each tip coordinate in one step, m."""
 TRAVEL_HEIGHT = 0.065
-"""Height of the tip when the scripted hand carries the cube, m. It is less than a step above the height of the
-grasp: from higher up, letting the cube fall looks to a greedy planner like the quickest way to put it down."""
+"""Height of the tip when the scripted hand carries the cube, m.
+
+Less than a step above the height of the grasp: from higher up, letting the cube fall looks to a greedy
+planner like the quickest way to put it down.
+"""
 RETREAT_HEIGHT = 0.10
 """Height of the tip when the task is done, m."""
 SQUEEZE = 0.8

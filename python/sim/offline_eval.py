@@ -18,7 +18,7 @@ import yaml
 from PIL import Image
 
 from .demonstration import MAX_STEP, Mover, demonstrate
-from .scene import CUBE_HALF, IMAGE_HEIGHT, IMAGE_WIDTH, TASKS, Camera, Scene, draw_scene
+from .scene import CUBE_HALF, FINGER_STROKE, IMAGE_HEIGHT, IMAGE_WIDTH, TASKS, Camera, Scene, draw_scene
 
 TASK_FILES = Path(__file__).parents[2] / "config/tasks"
 DESIGN_RADII = (0.7, 0.35, 0.12)
@@ -189,7 +189,7 @@ def run_episode(
     seed: int,
     planner: str,
     goals: dict[str, Pursuit],
-    squeeze_bias: float,
+    squeeze: float,
     grip_noise: float = 0.0,
 ) -> Episode:
     """Demonstrate the task in a scene, put the scene back, and pursue the goal images."""
@@ -218,7 +218,7 @@ def run_episode(
             target = action[3] + grip_noise * rng.normal()
             trace[-1] += f" → {np.round(action[:3] * 100, 1)} grip {target:.2f} planned E {planned:.3f}"
             # The commanded position follows the planned one, from where the tip really is.
-            mover.step(state[:3] + action[:3], target + (squeeze_bias if target > 0.4 else 0.0))
+            mover.step(state[:3] + action[:3], target * (1 + squeeze / FINGER_STROKE))
             lifted |= bool(scene.cube_position()[2] > CUBE_HALF + 0.03)
         steps[view.name], history[view.name] = len(energies) - 1, energies
     end = views[-1]
@@ -235,7 +235,7 @@ def main() -> None:
     parser.add_argument("--planner", choices=PLANNERS, default="response_surface")
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--task-file", type=Path, help="default: the task's in config/tasks")
-    parser.add_argument("--squeeze-bias", type=float, default=0.0)
+    parser.add_argument("--squeeze", type=float, default=0.008, help="the node's gripper.squeeze, m")
     parser.add_argument("--grip-noise", type=float, default=0.0, help="noise on the closedness target")
     parser.add_argument("--trace", action="store_true", help="print every step of failed episodes")
     args = parser.parse_args()
@@ -247,7 +247,7 @@ def main() -> None:
     episodes, begin = [], time.monotonic()
     for seed in range(args.seed, args.seed + args.episodes):
         episode = run_episode(
-            model, mover, args.task, seed, args.planner, goals, args.squeeze_bias, args.grip_noise
+            model, mover, args.task, seed, args.planner, goals, args.squeeze, args.grip_noise
         )
         episodes.append(episode)
         good = episode.error_cm < limit and (args.task == "reach" or episode.lifted)

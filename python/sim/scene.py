@@ -220,7 +220,7 @@ def draw_scene(task: str, seed: int) -> SceneSpec:
             break
     closedness = 0.0
     if task == "reach":
-        closedness = float(rng.uniform(0.0, 1.0))
+        closedness = float(rng.integers(0, 2))
     else:
         # High enough that the hand stands over the cube before it comes down between its sides.
         offset = rng.uniform((-0.08, -0.08), (0.08, 0.08))
