@@ -167,16 +167,21 @@ class Node:
             self._domain = Domain(number, LOOPBACK.format(participants=participants))
         self.participant = DomainParticipant(number)
 
-    def _topic(self, name: str, kind: type[IdlStruct]) -> Topic:
-        return Topic(self.participant, "rt/" + name.lstrip("/"), kind)
+    def raw_writer(self, name: str, kind: type[IdlStruct], qos: Qos) -> DataWriter:
+        """A writer of a DDS topic."""
+        return DataWriter(self.participant, Topic(self.participant, name, kind), qos=qos)
+
+    def raw_reader(self, name: str, kind: type[IdlStruct], qos: Qos) -> DataReader:
+        """A reader of a DDS topic."""
+        return DataReader(self.participant, Topic(self.participant, name, kind), qos=qos)
 
     def writer(self, name: str, kind: type[IdlStruct], qos: Qos) -> DataWriter:
         """A publisher of a ROS topic."""
-        return DataWriter(self.participant, self._topic(name, kind), qos=qos)
+        return self.raw_writer("rt/" + name.lstrip("/"), kind, qos)
 
     def reader(self, name: str, kind: type[IdlStruct], qos: Qos) -> DataReader:
         """A subscription to a ROS topic."""
-        return DataReader(self.participant, self._topic(name, kind), qos=qos)
+        return self.raw_reader("rt/" + name.lstrip("/"), kind, qos)
 
 
 class ImageWriter:

@@ -55,9 +55,9 @@ fn run() -> anyhow::Result<()> {
     if !task_file.as_os_str().is_empty() {
         node.command(TaskCommand::Load(task_file));
     }
-    node.spin(&stop)?;
+    let result = node.spin(&stop);
     node.shutdown();
-    Ok(())
+    Ok(result?)
 }
 
 /// Log to standard error; `--log-level` wins over `RUST_LOG`.

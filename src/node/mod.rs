@@ -288,8 +288,9 @@ impl Node {
             Arc::from(error.to_string())
         });
         let message = TaskMessage { id: self.tasks_given, file: Arc::from(path.to_string_lossy()), task };
-        if self.tasks.as_ref().is_some_and(|tasks| tasks.send(message).is_err()) {
-            tracing::error!("the planning thread takes no tasks any more");
+        // Not `send`: status has to go on when planning hangs.
+        if self.tasks.as_ref().is_some_and(|tasks| tasks.try_send(message).is_err()) {
+            tracing::error!("{}: the planning thread takes no task now", path.display());
         }
     }
 

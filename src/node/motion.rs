@@ -135,8 +135,8 @@ impl<S: CommandSink> Motion<S> {
                 frame_arrival: self.camera.newest(),
                 planner_heartbeat: self.heartbeat.last(),
             };
-            let status = self.gate.tick(&inputs, now);
             self.serve_requests(&mut wanted, now);
+            let status = self.gate.tick(&inputs, now);
             if wanted && status.inputs_fresh && self.gate.state() == SafetyState::Shadow {
                 // Refused only when inputs went stale this very moment; then the next turn tries again.
                 let _active = self.gate.request(Request::Enable, now);

@@ -94,6 +94,10 @@ class Robot:
         wait_for(lambda: bool(self._tasks.get_matched_subscriptions()), 20, "the node listens to load_task")
         self._tasks.write(String(str(path)))
 
+    def command_publishers(self) -> int:
+        """Publishers of command topics that there are."""
+        return sum(len(reader.get_matched_publications()) for reader in (self._arm, self._hand))
+
     def image(self) -> Image:
         """The picture as a message."""
         channels = {"rgb8": 3, "mono8": 1}.get(self.encoding, 3)
