@@ -43,7 +43,7 @@ pub enum WindowError {
 
 impl Window {
     /// A window of `capacity` frames with latents of `latent_len` numbers; a gap of more than `max_gap_s` between two
-    /// frames starts it anew, because what lies between was not seen.
+    /// frames starts it anew, because what lies between was not seen, or because the clock was set back.
     pub fn new(capacity: usize, latent_len: usize, max_gap_s: f64) -> Self {
         let capacity = capacity.max(1);
         Self {
@@ -70,11 +70,10 @@ impl Window {
         }
         if let Some(&newest) = self.stamps.last() {
             let gap_s = stamp.seconds_since(newest);
-            if gap_s <= 0.0 {
-                return Err(WindowError::OutOfOrder { behind_s: -gap_s });
-            }
-            if gap_s > self.max_gap_s {
+            if gap_s.abs() > self.max_gap_s {
                 self.clear();
+            } else if gap_s <= 0.0 {
+                return Err(WindowError::OutOfOrder { behind_s: -gap_s });
             }
         }
         if self.stamps.len() == self.capacity {
@@ -170,6 +169,8 @@ mod tests {
         window.push(stamp(0.0), &[0.0], state(0.0)).unwrap();
         window.push(stamp(2.0), &[1.0], state(1.0)).unwrap();
         assert_eq!((window.len(), window.actions().len()), (1, 0));
+        window.push(stamp(-100.0), &[1.0], state(1.0)).unwrap();
+        assert_eq!((window.len(), window.actions().len()), (1, 0), "a clock set back");
     }
 
     #[test]

@@ -166,6 +166,11 @@ impl FrameOutput {
         let frame = self.slot.read();
         (frame.number > 0).then_some(frame)
     }
+
+    /// The frame that [`Self::newest`] last gave, even if a newer one has come since.
+    pub fn looked_at(&self) -> &Frame {
+        self.slot.output_buffer()
+    }
 }
 
 /// The arm's end: takes joint states, hands them to the planning thread (all) and to the gate (the newest).

@@ -156,7 +156,8 @@ impl<S: CommandSink> Motion<S> {
             report.refused = counters.refused_in_all();
             self.explain(&mut report, &mut key, status.stale, status.cause.as_ref());
             if let Some(change) = status.change {
-                let reason = report.reason.as_deref().unwrap_or("inputs are fresh");
+                let asked = if change.to == SafetyState::Active { "inputs are fresh" } else { "asked for" };
+                let reason = report.reason.as_deref().unwrap_or(asked);
                 tracing::info!(from = %change.from, to = %change.to, reason, "safety state");
             }
             for out in &mut self.reports {

@@ -107,6 +107,8 @@ struct State {
     next_proposal: u64,
     failed_steps: u32,
     last_frame: u64,
+    /// Frames taken before this show another time: the task began later.
+    fresh_after: MonotonicTime,
     last_start: Option<MonotonicTime>,
     report: PlanningReport,
 }
@@ -137,6 +139,7 @@ impl Planning {
             next_proposal: 1,
             failed_steps: 0,
             last_frame: 0,
+            fresh_after: MonotonicTime::default(),
             last_start: None,
             report: PlanningReport::default(),
         };
@@ -160,6 +163,7 @@ impl Planning {
     fn take_task(&mut self, state: &mut State, message: TaskMessage) {
         state.failed_steps = 0;
         state.task = None;
+        state.fresh_after = self.clock.monotonic();
         let mut report = PlanningReport {
             task_id: message.id,
             task_file: message.file,
@@ -212,10 +216,7 @@ impl Planning {
                 Some(answer) if answer.id == id => {
                     let refusal = answer.refusal.clone();
                     state.waiting_for = None;
-                    match refusal {
-                        None => self.step_done(state, None),
-                        Some(why) => self.step_done(state, Some(why)),
-                    }
+                    self.step_done(state, refusal);
                     return true;
                 }
                 _ => return false,
@@ -234,8 +235,9 @@ impl Planning {
         if now < at_rest_since || next_start.is_some_and(|next| now < next) {
             return false;
         }
+        let usable_since = at_rest_since.max(state.fresh_after);
         match self.frames.newest() {
-            Some(frame) if frame.number != state.last_frame && frame.captured >= at_rest_since => {
+            Some(frame) if frame.number != state.last_frame && frame.captured >= usable_since => {
                 // The joint state that is to go with the frame may still be on its way.
                 match state.history.at(frame.stamp) {
                     Err(HistoryError::TooNew { .. } | HistoryError::Empty) => return false,
@@ -246,9 +248,8 @@ impl Planning {
         }
         state.last_start = Some(now);
         state.report.frames_used += 1;
-        match self.step(state, now) {
-            Ok(()) => {}
-            Err(error) => self.step_done(state, Some(Arc::from(error.to_string()))),
+        if let Err(error) = self.step(state, now) {
+            self.step_done(state, Some(Arc::from(error.to_string())));
         }
         self.report.write(state.report.clone());
         true
@@ -260,10 +261,10 @@ impl Planning {
         Duration::from_secs_f64(period_s)
     }
 
-    /// Plans from the newest frame and hands the result to the gate.
+    /// Plans from the frame last looked at and hands the result to the gate.
     fn step(&mut self, state: &mut State, started: MonotonicTime) -> Result<(), StepError> {
         let Some(task) = &mut state.task else { return Ok(()) };
-        let Some(frame) = self.frames.newest() else { return Ok(()) };
+        let frame = self.frames.looked_at();
         let (stamp, captured) = (frame.stamp, frame.captured);
         let picture = RgbView { width: frame.width as u32, height: frame.height as u32, data: &frame.rgb };
         self.preprocessor.run(picture, &mut state.input)?;
