@@ -77,7 +77,8 @@ class Robot:
         self.gripper_commands: list[float] = []
         self.status = NodeStatus()
         self.statuses: list[NodeStatus] = []
-        self._pending: tuple[float, list[float]] | None = None
+        self.pending: tuple[float, list[float]] | None = None
+        """When the motion under way ends, and where."""
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, daemon=True)
 
@@ -114,9 +115,9 @@ class Robot:
         turn = 0
         while not self._stop.is_set():
             self._take()
-            if self._pending and time.monotonic() >= self._pending[0]:
-                self.positions[:7] = self._pending[1]
-                self._pending = None
+            if self.pending and time.monotonic() >= self.pending[0]:
+                self.positions[:7] = self.pending[1]
+                self.pending = None
             if self.send_joints:
                 self._joints.write(self.joint_state())
             if self.send_images and turn % 5 == 0:
@@ -130,7 +131,7 @@ class Robot:
                 self.trajectories.append(message)
                 if self.follow and message.points:
                     last = message.points[-1]
-                    self._pending = (time.monotonic() + seconds(last.time_from_start), list(last.positions))
+                    self.pending = (time.monotonic() + seconds(last.time_from_start), list(last.positions))
         for message in self._hand.take(50):
             if isinstance(message, Float64MultiArray):
                 self.gripper_commands.extend(message.data)

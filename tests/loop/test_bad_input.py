@@ -161,6 +161,7 @@ def test_nan_in_joint_states_holds_the_arm(node: PlannerNode, tmp_path: Path) ->
     with Robot() as robot:
         moving(robot, tmp_path)
         robot.follow = False
+        wait_for(lambda: robot.pending is None, 5, "the arm is at rest")
         good = robot.positions[3]
         robot.positions[3] = float("nan")
         assert_holds(robot, "panda_joint4", "NaN")

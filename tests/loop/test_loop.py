@@ -38,7 +38,7 @@ class Loop:
         self.task_file.write_text(
             "name: endless\n"
             "goals:\n  - {name: target, image: target.png, max_steps: 1000}\n"
-            "switch: {energy_below: 0.000001, settle_steps: 2, settle_change: 0.0}\n"
+            "switch: {energy_below: 0.000001, settle_steps: 2, settle_change: 0.01}\n"
             "on_timeout: abort\n"
         )
 
