@@ -12,9 +12,10 @@
 
 use std::cell::RefCell;
 use std::io::{BufRead as _, BufReader};
+use std::net::{Ipv4Addr, UdpSocket};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
-use std::sync::atomic::{AtomicU16, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU16, AtomicU32, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
 use std::sync::{Arc, Mutex, MutexGuard, Once, PoisonError};
 use std::time::Duration;
@@ -23,7 +24,7 @@ use vjepa_planner::clock::{Clock, MonotonicTime, RosTime, SystemClock};
 use vjepa_planner::ros::LOG_FILTER_DEFAULT;
 use vjepa_planner::ros::arguments::{Remapper, RosArguments};
 use vjepa_planner::ros::dds::DdsPort;
-use vjepa_planner::ros::environment::{DISCOVERY_RANGE, DOMAIN_ID, Environment};
+use vjepa_planner::ros::environment::{DISCOVERY_RANGE, DOMAIN_ID, Environment, STATIC_PEERS};
 use vjepa_planner::ros::messages::{
     self, Header, Image, JointState, JointTrajectory, JointTrajectoryPoint, Message as _, SetBool, SetBoolResponse,
     StringMessage, Trigger, TriggerResponse,
@@ -125,6 +126,10 @@ struct Node {
 
 impl Node {
     fn open(domain: u16) -> Self {
+        Self::with_static_peers(domain, "")
+    }
+
+    fn with_static_peers(domain: u16, peers: &str) -> Self {
         static LOG: Once = Once::new();
         LOG.call_once(|| {
             let filter = std::env::var("RUST_LOG").unwrap_or_else(|_| LOG_FILTER_DEFAULT.to_owned());
@@ -135,6 +140,7 @@ impl Node {
         let environment = Environment::parse(|name| match name {
             DOMAIN_ID => Some(domain.to_string()),
             DISCOVERY_RANGE => Some("LOCALHOST".to_owned()),
+            STATIC_PEERS => Some(peers.to_owned()),
             _ => None,
         })
         .unwrap();
@@ -378,7 +384,7 @@ fn garbage_is_counted_and_the_subscription_goes_on() {
         })
         .unwrap();
     // Not even RTPS: straight into the node's ports.
-    let socket = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
+    let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
     let peer = Peer::start(domain, &["garbage"]);
     for number in 0_u16..200 {
         let mut packet = vec![number as u8; usize::from(number) * 5];
@@ -483,6 +489,97 @@ fn two_nodes_see_each_other_and_a_shut_down_one_is_gone_at_once() {
     assert!(waited < Duration::from_secs(3), "a ghost stayed for {waited:?}");
     drop(subscription);
     two.port.shutdown();
+}
+
+/// Another host, as far as announcements are concerned: an address of its own, behind which a peer that was started
+/// with `--elsewhere` is the participant with index 1.
+struct OtherHost {
+    stop: Arc<AtomicBool>,
+    packets: Arc<AtomicU32>,
+    thread: Option<std::thread::JoinHandle<()>>,
+}
+
+impl OtherHost {
+    const ADDRESS: &str = "127.0.0.2";
+
+    fn start(domain: u16) -> Self {
+        let inside = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+        let outside = UdpSocket::bind((Self::ADDRESS, 7400 + 250 * domain + 10 + 2)).unwrap();
+        outside.set_read_timeout(Some(Duration::from_millis(50))).unwrap();
+        let (stop, packets) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicU32::new(0)));
+        let (stopped, count) = (Arc::clone(&stop), Arc::clone(&packets));
+        let thread = std::thread::spawn(move || {
+            let mut buffer = [0; 4096];
+            while !stopped.load(Ordering::Relaxed) {
+                if let Ok(length) = outside.recv(&mut buffer) {
+                    count.fetch_add(1, Ordering::Relaxed);
+                    let _ = inside.send_to(&buffer[..length], (Ipv4Addr::LOCALHOST, 7535 + 250 * domain));
+                }
+            }
+        });
+        Self { stop, packets, thread: Some(thread) }
+    }
+
+    fn packets(&self) -> u32 {
+        self.packets.load(Ordering::Relaxed)
+    }
+}
+
+impl Drop for OtherHost {
+    fn drop(&mut self) {
+        self.stop.store(true, Ordering::Relaxed);
+        let _ = self.thread.take().map(std::thread::JoinHandle::join);
+    }
+}
+
+#[test]
+fn a_peer_that_looks_for_nobody_hears_the_node_only_as_its_static_peer() {
+    let domain = domain();
+    let host = OtherHost::start(domain);
+    let peer = Peer::start(domain, &["listen", "--elsewhere", "--limit", "90"]);
+    let publish = |node: &Node, text: &str| {
+        let texts = node.port.publisher::<StringMessage>("~/text", QosProfile::TRANSIENT_LOCAL).unwrap();
+        texts.publish(&StringMessage { data: text.into() }).unwrap();
+        texts
+    };
+    {
+        let node = Node::open(domain);
+        let _texts = publish(&node, "nobody hears this");
+        // The library announces the node at the start and ten seconds later.
+        std::thread::sleep(Duration::from_secs(12));
+        assert_eq!((host.packets(), peer.lines.try_iter().count()), (0, 0));
+    }
+    let node = Node::with_static_peers(domain, &format!("127.0.0.1;{}", OtherHost::ADDRESS));
+    let start = node.clock.monotonic();
+    let texts = publish(&node, "early");
+    assert_eq!(peer.wait("text")["data"], "early");
+    let waited = node.clock.monotonic().since(start);
+    println!("the peer heard its first text after {:.0} ms", waited.as_secs_f64() * 1e3);
+    assert_eq!(peer.wait("node")["name"], "/cell/planner");
+    node.until("the node knows the peer, too", || {
+        let info = node.port.topic_info("/cell/planner/text").unwrap();
+        info.subscriptions.iter().any(|endpoint| !endpoint.local)
+    });
+
+    let before = host.packets();
+    std::thread::sleep(Duration::from_secs(7));
+    let more = host.packets() - before;
+    println!("{more} announcements in 7 s");
+    assert!((2..=3).contains(&more), "one in three seconds, not {more} in 7 s");
+    texts.publish(&StringMessage { data: "late".into() }).unwrap();
+    assert_eq!(peer.wait("text")["data"], "late");
+
+    let before = host.packets();
+    let start = node.clock.monotonic();
+    node.port.shutdown();
+    let took = node.clock.monotonic().since(start);
+    assert!(took < Duration::from_secs(2), "shutdown took {took:?}");
+    std::thread::sleep(Duration::from_millis(200));
+    let after = host.packets();
+    println!("shutdown took {:.0} ms; {} packets of goodbye", took.as_secs_f64() * 1e3, after - before);
+    assert!(after > before, "the goodbye reaches the peer");
+    std::thread::sleep(Duration::from_secs(4));
+    assert_eq!(host.packets(), after, "silence after the end");
 }
 
 #[test]

@@ -41,6 +41,12 @@ CONFIGURATION = """
 </Domain></CycloneDDS>
 """
 
+# As if on another host, without multicast: knows nobody, and has ports where nobody looks for it.
+# Its first participant expects announcements at 7535 + 250 * domain.
+CONFIGURATION_ELSEWHERE = CONFIGURATION.replace('<Peers><Peer address="127.0.0.1"/></Peers>', "").replace(
+    "<LeaseDuration>", "<Ports><Base>7525</Base></Ports><LeaseDuration>"
+)
+
 
 @dataclass
 class Gid(IdlStruct, typename="rmw_dds_common::msg::dds_::Gid_"):
@@ -126,7 +132,8 @@ def now() -> Time:
 class Peer:
     def __init__(self, arguments: argparse.Namespace) -> None:
         self.arguments = arguments
-        self.domain = Domain(arguments.domain, CONFIGURATION)
+        configuration = CONFIGURATION_ELSEWHERE if arguments.elsewhere else CONFIGURATION
+        self.domain = Domain(arguments.domain, configuration)
         self.participant = DomainParticipant(arguments.domain)
         self.ended = threading.Event()
         threading.Thread(target=self._wait_for_end, daemon=True).start()
@@ -199,6 +206,8 @@ class Peer:
                     nanosec=t.points[0].time_from_start.nanosec,
                 )
             for info in nodes.take(N=10):
+                if not isinstance(info, ParticipantEntitiesInfo):  # told that the writer is gone
+                    continue
                 for node in info.node_entities_info_seq:
                     name = f"{node.node_namespace}/{node.node_name}"
                     say(
@@ -208,7 +217,8 @@ class Peer:
                         writers=len(node.writer_gid_seq),
                     )
             for text in texts.take(N=100):
-                say(event="text", data=text.data)
+                if isinstance(text, String):
+                    say(event="text", data=text.data)
             time.sleep(0.001)
 
     def garbage(self) -> None:
@@ -284,6 +294,7 @@ def main() -> None:
     parser.add_argument("--width", type=int, default=320)
     parser.add_argument("--height", type=int, default=240)
     parser.add_argument("--reliable", action="store_true")
+    parser.add_argument("--elsewhere", action="store_true", help="look for nobody, and be found nowhere")
     parser.add_argument("--limit", type=float, default=60, help="seconds after which it ends in any case")
     arguments = parser.parse_args()
     guard = threading.Timer(arguments.limit, os._exit, args=(3,))

@@ -5,6 +5,7 @@
 //! The library runs an event loop (all network I/O) and a discovery thread. The adapter adds one thread, `ros_dds`,
 //! on which all callbacks of subscriptions and services run, in order of arrival per topic. Publishing encodes on the
 //! calling thread, puts the bytes into the writer's send buffer and wakes the event loop: no I/O, no waiting.
+//! With `ROS_STATIC_PEERS`, the thread `ros_peers` announces the node to these hosts.
 //!
 //! # Queues
 //! Each subscription keeps the last `depth` messages of its QoS profile until the `ros_dds` thread takes them; older
@@ -13,9 +14,15 @@
 //! publishing fails with [`PublishError::WindowFull`] instead of waiting or dropping.
 //!
 //! # Limits
-//! - `ROS_STATIC_PEERS`: the library announces the node by multicast and to this machine only; it has no setting for
-//!   other hosts. Peers on this machine are found anyway; for others a warning names the variable. A peer that has
-//!   this host among *its* static peers announces itself to us, and is then answered.
+//! - `ROS_STATIC_PEERS`: names are resolved once, at the start, and only IPv4 is spoken. Each peer is told at the ports
+//!   of its first 33 participants, every three seconds. A peer whose participants have ports of their own choice
+//!   (Cyclone DDS with `ParticipantIndex` `none`) is not reached this way; it finds us when it has us as a peer. One of
+//!   the first twelve participant indices of this machine is taken for this; when none is free, a warning says so and
+//!   the peers are not told.
+//! - `ROS_AUTOMATIC_DISCOVERY_RANGE=LOCALHOST` with static peers on other hosts: as in ROS 2, the node can be found by
+//!   these peers. But the library cannot use a network interface without also multicasting there, so that others on
+//!   the way to a peer may find the node, too; a warning says so. `ROS_LOCALHOST_ONLY=1` ignores static peers, as in
+//!   ROS 2.
 //! - `ROS_AUTOMATIC_DISCOVERY_RANGE=OFF` is refused, because the library cannot be kept from announcing the node.
 //! - Services answer clients of Fast DDS and Cyclone DDS side by side: the mapping is chosen per request.
 
@@ -23,16 +30,20 @@ mod graph;
 mod reactor;
 mod reader;
 mod service;
+mod static_peers;
 mod writer;
 
-use std::net::{IpAddr, Ipv4Addr, ToSocketAddrs as _};
+use std::net::Ipv4Addr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
 use rustdds::policy;
-use rustdds::{DomainParticipant, DomainParticipantBuilder, QosPolicies, QosPolicyBuilder, Topic, TopicKind};
+use rustdds::{
+    DomainParticipant, DomainParticipantBuilder, QosPolicies, QosPolicyBuilder, RTPSEntity as _, Topic, TopicKind,
+};
 
 use self::graph::Graph;
 use self::reactor::Reactor;
+use self::static_peers::StaticPeers;
 use self::writer::{Writer, WriterSlot};
 use super::arguments::Remapper;
 use super::environment::{DISCOVERY_RANGE, DiscoveryRange, Environment, STATIC_PEERS};
@@ -52,7 +63,8 @@ pub struct DdsPort {
     state: Mutex<Option<State>>,
 }
 
-/// What exists while the node is in the network. Fields are dropped in this order, the participant last.
+/// What exists while the node is in the network. Fields are dropped in this order, the participant last but for what
+/// passes its goodbye on.
 struct State {
     reactor: Reactor,
     writers: Vec<Weak<WriterSlot>>,
@@ -60,12 +72,14 @@ struct State {
     publisher: rustdds::Publisher,
     subscriber: rustdds::Subscriber,
     participant: DomainParticipant,
+    static_peers: Option<StaticPeers>,
 }
 
 impl DdsPort {
     /// Joins the network as the node that `names` is for.
     ///
-    /// Blocks until the library's threads run, usually some milliseconds.
+    /// Blocks until the library's threads run, usually some milliseconds, and until the names of static peers are
+    /// resolved.
     ///
     /// # Errors
     /// [`PortError::Unsupported`] when discovery is switched off; [`PortError::Middleware`] when sockets or threads
@@ -74,6 +88,7 @@ impl DdsPort {
         for warning in &environment.warnings {
             tracing::warn!("{warning}");
         }
+        let peers = static_peers::resolve(&environment.static_peers);
         let mut builder = DomainParticipantBuilder::new(environment.domain_id);
         match environment.discovery_range {
             DiscoveryRange::Off => {
@@ -81,20 +96,30 @@ impl DdsPort {
                     "{DISCOVERY_RANGE}=OFF is not supported by the built-in DDS; use LOCALHOST and a domain of your own"
                 )));
             }
-            DiscoveryRange::Localhost => builder = builder.with_only_networks([Ipv4Addr::LOCALHOST]),
+            DiscoveryRange::Localhost => {
+                let outward = outward_addresses(&peers);
+                for address in &outward {
+                    tracing::warn!(
+                        "{DISCOVERY_RANGE}=LOCALHOST with {STATIC_PEERS}: others than the peers may find this node on \
+                         the network of {address}, too"
+                    );
+                }
+                builder = builder.with_only_networks([Ipv4Addr::LOCALHOST].into_iter().chain(outward));
+            }
             DiscoveryRange::Subnet | DiscoveryRange::SystemDefault => {}
         }
-        for peer in remote_peers(&environment.static_peers) {
-            tracing::warn!(
-                "{STATIC_PEERS}: the built-in DDS cannot announce this node to {peer}; \
-                 set this host as a static peer there, or use multicast"
-            );
-        }
+        let place = (!peers.is_empty()).then(|| static_peers::Place::take(environment.domain_id));
         let failed = |what: &str| {
             let what = format!("{what} in DDS domain {}", environment.domain_id);
             move |error: rustdds::dds::CreateError| PortError::Middleware { what, reason: error.to_string() }
         };
         let participant = builder.build().map_err(failed("joining the network"))?;
+        let static_peers = place.and_then(|place| {
+            place
+                .and_then(|place| StaticPeers::start(place, participant.guid().to_bytes(), &peers, Arc::clone(&clock)))
+                .inspect_err(|error| tracing::warn!("{STATIC_PEERS}: the peers cannot be told of this node: {error}"))
+                .ok()
+        });
         let qos = to_dds(QosProfile::DEFAULT);
         let publisher = participant.create_publisher(&qos).map_err(failed("joining the network"))?;
         let subscriber = participant.create_subscriber(&qos).map_err(failed("joining the network"))?;
@@ -112,7 +137,15 @@ impl DdsPort {
         Ok(Self {
             names,
             clock,
-            state: Mutex::new(Some(State { reactor, writers: Vec::new(), graph, publisher, subscriber, participant })),
+            state: Mutex::new(Some(State {
+                reactor,
+                writers: Vec::new(),
+                graph,
+                publisher,
+                subscriber,
+                participant,
+                static_peers,
+            })),
         })
     }
 
@@ -232,7 +265,7 @@ impl Port for DdsPort {
 
     fn shutdown(&self) {
         let Some(state) = self.lock().take() else { return };
-        let State { reactor, writers, graph, publisher, subscriber, participant } = state;
+        let State { reactor, writers, graph, publisher, subscriber, participant, static_peers } = state;
         // Everything that refers to the participant must go before it does: only then does it say goodbye to the
         // network, without which others would list the node until its lease runs out.
         reactor.stop();
@@ -242,6 +275,9 @@ impl Port for DdsPort {
         graph.close();
         drop((publisher, subscriber));
         drop(participant);
+        if let Some(static_peers) = static_peers {
+            static_peers.stop();
+        }
         tracing::info!(node = %self.names.node(), "left the DDS network");
     }
 }
@@ -299,17 +335,12 @@ fn middleware(what: impl Fn() -> String) -> impl FnOnce(rustdds::dds::CreateErro
     move |error| PortError::Middleware { what: what(), reason: error.to_string() }
 }
 
-/// Peers that are not this machine.
-fn remote_peers(peers: &[String]) -> impl Iterator<Item = &String> {
-    peers.iter().filter(|peer| {
-        let addresses: Vec<IpAddr> = match peer.parse() {
-            Ok(address) => vec![address],
-            Err(_not_numeric) => {
-                (peer.as_str(), 0).to_socket_addrs().map(|all| all.map(|a| a.ip()).collect()).unwrap_or_default()
-            }
-        };
-        !addresses.iter().any(IpAddr::is_loopback)
-    })
+/// The addresses of this machine by which peers on other hosts see it.
+fn outward_addresses(peers: &[Ipv4Addr]) -> Vec<Ipv4Addr> {
+    let mut addresses: Vec<_> = peers.iter().filter_map(|peer| static_peers::own_address_towards(*peer)).collect();
+    addresses.sort_unstable();
+    addresses.dedup();
+    addresses
 }
 
 /// How many unacknowledged messages a reliable publisher keeps at least. A subscriber that was killed acknowledges
@@ -367,11 +398,5 @@ mod tests {
         for qos in [QosProfile::SENSOR_DATA, QosProfile::DEFAULT, QosProfile::TRANSIENT_LOCAL] {
             assert_eq!(from_dds(&to_dds(qos)), qos);
         }
-    }
-
-    #[test]
-    fn peers_on_this_machine_need_no_announcement() {
-        let peers = ["127.0.0.1", "192.0.2.1", "::1"].map(str::to_owned);
-        assert_eq!(remote_peers(&peers).collect::<Vec<_>>(), ["192.0.2.1"]);
     }
 }
