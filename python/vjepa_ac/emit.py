@@ -21,7 +21,6 @@ from dataclasses import dataclass, field
 
 import numpy as np
 import torch
-from onnx import TensorProto
 from torch import Tensor, nn
 
 from .config import Architecture
@@ -198,10 +197,10 @@ def latent_norm(g: Graph, x: str, width: int) -> str:
 
 
 def emit_encoder(g: Graph, arch: Architecture, encoder: Encoder) -> None:
-    """`frames` u8 [B,S,S,3] RGB → `latents` f32 [B,N,D], normalised."""
+    """`frames` f32 [B,S,S,3] RGB in 0..255, not rounded → `latents` f32 [B,N,D], normalised."""
     size, n, width = arch.image_size, arch.tokens, arch.embed_dim
-    frames = g.input("frames", ["B", size, size, 3], TensorProto.UINT8)
-    pixels = g.op("Cast", g.transpose(frames, 0, 3, 1, 2), to=TensorProto.FLOAT)
+    frames = g.input("frames", ["B", size, size, 3])
+    pixels = g.transpose(frames, 0, 3, 1, 2)
     mean, std = (np.array(v, np.float32).reshape(3, 1, 1) * 255 for v in (PIXEL_MEAN, PIXEL_STD))
     x = g.op("Sub", pixels, g.tensor("pixel_mean", mean))
     x = g.op("Div", x, g.tensor("pixel_std", std))

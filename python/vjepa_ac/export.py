@@ -72,7 +72,7 @@ def check_encoder(path: Path, model: WorldModel) -> tuple[float, float]:
     results = []
     for batch in CHECK_BATCHES:
         generator = torch.Generator().manual_seed(batch)
-        frames = torch.randint(0, 256, (batch, size, size, 3), dtype=torch.uint8, generator=generator)
+        frames = 255 * torch.rand(batch, size, size, 3, generator=generator)
         results.append(
             _compare(path.name, run.run(["latents"], {"frames": frames.numpy()}), [model.encode(frames)])
         )
