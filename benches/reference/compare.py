@@ -3,8 +3,8 @@
     benches/reference/run [--model DIR | --arch NAME --random-weights SEED] [--batch 64] [--context 1 2]
         [--horizon 1 2] [--threads 2] [--rounds 9] [--json FILE]
 
-Both sides are called in turn, so that whatever else the machine does falls on both. The ratio is the median of
-the rounds' ratios.
+Both sides are called in turn, so that whatever else the machine does falls on both. The ratio is the median
+of the rounds' ratios.
 """
 
 from __future__ import annotations
@@ -24,10 +24,10 @@ import onnxruntime
 import torch
 from original import energies
 
+from vjepa_ac.check import feed, rollout_inputs
 from vjepa_ac.checkpoint import CheckpointError, load_checkpoint
 from vjepa_ac.config import Architecture, ArchitectureError, load_architecture
 from vjepa_ac.emit import emit_rollout
-from vjepa_ac.export import rollout_inputs, session
 from vjepa_ac.graph import Graph, WeightFile
 from vjepa_ac.model import Predictor
 
@@ -66,6 +66,14 @@ def export(predictor: Predictor, arch: Architecture, context: int, horizon: int,
     return path
 
 
+def session(path: Path, threads: int) -> onnxruntime.InferenceSession:
+    """The graph as the node runs it, but for idle threads, which spin here: PyTorch's do as well."""
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = threads
+    options.log_severity_level = 3
+    return onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+
+
 def seconds(call: Callable[[], object]) -> float:
     began = time.perf_counter()
     call()
@@ -79,16 +87,15 @@ def compare(
     rows = []
     with tempfile.TemporaryDirectory() as folder:
         run = session(export(predictor, arch, context, horizon, Path(folder)), options.threads)
-        names = {put.name for put in run.get_inputs()}
         for batch in options.batch:
             problem = rollout_inputs(arch, context, horizon, batch, seed=batch)
-            feed = {name: tensor.numpy() for name, tensor in problem.items() if name in names}
+            inputs = feed(problem)
 
             def original(problem: dict = problem) -> np.ndarray:
                 return energies(predictor, arch.grid, problem).numpy()
 
-            def graph(feed: dict = feed) -> np.ndarray:
-                return run.run(["energy_l1"], feed)[0]
+            def graph(inputs: dict = inputs) -> np.ndarray:
+                return run.run(["energy_l1"], inputs)[0]
 
             difference = float(np.abs(original() - graph()).max())
             if not difference <= TOLERANCE:

@@ -1,7 +1,7 @@
 """The original planner's arithmetic in PyTorch, as published: what this project's graphs are timed against.
 
-Nothing is shared and nothing is kept. The context is repeated for every candidate; each step of a roll-out runs
-the predictor over all frames from the first one on; rotary angles are computed anew in every attention;
+Nothing is shared and nothing is kept. The context is repeated for every candidate; each step of a roll-out
+runs the predictor over all frames from the first one on; rotary angles are computed anew in every attention;
 condition tokens take a way of their own through queries, keys and values. Weights are those of a `vjepa_ac`
 predictor, so that both sides can be held to the same energies.
 """

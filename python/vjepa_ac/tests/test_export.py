@@ -12,10 +12,11 @@ import torch
 import yaml
 
 from vjepa_ac import export
+from vjepa_ac.check import CheckError, session
 from vjepa_ac.checkpoint import CheckpointError, load_checkpoint, save_checkpoint
 from vjepa_ac.config import ARCHITECTURES, Architecture, ArchitectureError, load_architecture
 from vjepa_ac.emit import emit_rollout
-from vjepa_ac.export import ExportError, export_model, file_sha256, main, session
+from vjepa_ac.export import ExportError, export_model, file_sha256, main
 from vjepa_ac.graph import Graph, WeightFile
 from vjepa_ac.model import WorldModel, normalise_latents
 
@@ -82,7 +83,7 @@ def test_interface(tmp_path: Path) -> None:
 
     floats = "tensor(float)"
     inputs, outputs = shapes("encoder.onnx")
-    assert inputs == {"frames": ("tensor(uint8)", ["B", size, size, 3])}
+    assert inputs == {"frames": (floats, ["B", size, size, 3])}
     assert outputs == {"latents": (floats, ["B", n, d])}
     for steps in (1, 2):
         inputs, outputs = shapes(f"rollout_t{steps}_h2.onnx")
@@ -111,8 +112,8 @@ def test_graphs_share_work(tmp_path: Path) -> None:
     assert "Erf" not in kinds and "Identity" not in kinds
     # Two blocks: of the earlier step only the first block's (the second needs keys and values alone).
     assert kinds.count("Gelu") == 3
-    # Repeated for every candidate: the residual stream of the current frame's patches, and the context's keys and
-    # values for each of the two blocks.
+    # Repeated for every candidate: the residual stream of the current frame's patches, and the context's keys
+    # and values for each of the two blocks.
     assert kinds.count("Expand") == 1 + 2 * 2
     assert kinds.count("Softmax") == 1 + 1 + 1 + 1 + 1
 
@@ -148,7 +149,7 @@ def test_wrong_graph_leaves_no_manifest(tmp_path: Path, monkeypatch: pytest.Monk
         emit_rollout(g, arch, wrong, context, horizon)
 
     monkeypatch.setattr(export, "emit_rollout", emit_wrong)
-    with pytest.raises(ExportError, match=r"rollout_t1_h1\.onnx differs from PyTorch"):
+    with pytest.raises(CheckError, match=r"rollout_t1_h1\.onnx differs from PyTorch"):
         export_model(small_model(), SMALL, tmp_path)
     assert not (tmp_path / "manifest.yaml").exists()
 
