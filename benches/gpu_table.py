@@ -8,7 +8,7 @@ folder = Path(sys.argv[1])
 gpu = folder / "gpu.txt"
 print(f"\n{gpu.read_text(encoding='utf-8').strip() if gpu.is_file() else 'GPU unknown'}\n")
 print(
-    "| provider | precision | encode p50 / p99 (ms) | batch | call p50 / p99 (ms) | ms per candidate | TFLOP/s |"
+    "| provider | precision | encode p50 / p99 (ms) | batch | call p50 / p99 (ms) | ms/candidate | TFLOP/s |"
 )
 print("|---|---|---|---|---|---|---|")
 for path in sorted(folder.glob("*-*.json")):
