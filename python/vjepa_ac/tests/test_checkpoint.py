@@ -35,6 +35,14 @@ def test_published_layout(tmp_path: Path) -> None:
     assert all(torch.equal(a, b) for a, b in zip(loaded.parameters(), model.parameters(), strict=True))
 
 
+def test_old_file_format(tmp_path: Path) -> None:
+    model, path = small_model(), tmp_path / "weights.pt"
+    stored = {"encoder": model.encoder.state_dict(), "predictor": model.predictor.state_dict()}
+    torch.save(stored, path, _use_new_zipfile_serialization=False)
+    loaded = load_checkpoint(path, SMALL)
+    assert all(torch.equal(a, b) for a, b in zip(loaded.parameters(), model.parameters(), strict=True))
+
+
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16, torch.float64])
 def test_other_precisions_are_converted(dtype: torch.dtype, tmp_path: Path) -> None:
     model, path = small_model(), tmp_path / "weights.pt"
@@ -85,9 +93,11 @@ def test_what_is_no_checkpoint(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     with pytest.raises(CheckpointError, match="is not a checkpoint of plain tensors"):
         load_checkpoint(path, SMALL)
     assert not (tmp_path / "executed").exists()
-    path.write_bytes(b"not a checkpoint")
-    with pytest.raises(CheckpointError, match="is not a checkpoint of plain tensors"):
-        load_checkpoint(path, SMALL)
+    save_checkpoint(path, small_model())
+    for broken in (b"not a checkpoint", b"", path.read_bytes()[:-5000]):
+        path.write_bytes(broken)
+        with pytest.raises(CheckpointError, match="is not a checkpoint of plain tensors"):
+            load_checkpoint(path, SMALL)
     with pytest.raises(CheckpointError, match="cannot be read"):
         load_checkpoint(tmp_path / "absent.pt", SMALL)
 
