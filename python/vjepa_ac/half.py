@@ -47,7 +47,7 @@ _OPERATORS: dict[str, Callable[..., Tensor]] = {
     "Concat": lambda *parts, axis: torch.cat(parts, axis),
     "Conv": _conv,
     "Div": torch.div,
-    "Expand": lambda x, shape: x.expand(shape.tolist()),
+    "Expand": lambda x, shape: x.expand(torch.broadcast_shapes(x.shape, tuple(shape.tolist()))),
     "Gelu": F.gelu,
     "Gemm": lambda x, w, b: torch.addmm(b, x, w),
     "LayerNormalization": _layer_norm,

@@ -81,15 +81,17 @@ def test_interface(tmp_path: Path) -> None:
 
 
 def test_graphs_share_work(tmp_path: Path) -> None:
-    """Operators with kernels of their own stay whole; the context is never copied per candidate."""
+    """Operators with kernels of their own stay whole; what belongs to the context is computed once."""
     export_model(small_model(), SMALL, tmp_path, contexts=(2,), horizons=(1,))
     nodes = onnx.load(tmp_path / "rollout_t2_h1.onnx", load_external_data=False).graph.node
     kinds = [node.op_type for node in nodes]
     assert "Erf" not in kinds and "Identity" not in kinds
     # Two blocks: of the earlier step only the first block's (the second needs keys and values alone).
     assert kinds.count("Gelu") == 3
-    # Only the residual stream of the current frame's patches is repeated, never keys or values.
-    assert kinds.count("Expand") == 1
+    # Repeated for every candidate: the residual stream of the current frame's patches, and the context's keys
+    # and values for each of the two blocks.
+    assert kinds.count("Expand") == 1 + 2 * 2
+    assert kinds.count("Softmax") == 1 + 1 + 1 + 1 + 1
 
 
 def test_wrong_graph_leaves_no_manifest(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
