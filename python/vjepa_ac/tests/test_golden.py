@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from torch import Tensor
 
 from vjepa_ac import golden as golden_module
 from vjepa_ac import pose
@@ -60,25 +61,52 @@ def test_poses(golden: Golden, convert) -> None:
     assert_close(torch.as_tensor(pose.difference(start, result)), expected, 1e-9)
 
 
+COORDINATES = {"0": 0, "1": 1, "2": 2, "3": 6}
+"""Entries of the action that a recorded search's axes mean."""
+
+
+def candidates(arguments: dict, noise: Tensor, mean: Tensor, std: Tensor) -> Tensor:
+    """Actions [samples,H,7] of one iteration from its noise [H,samples,4]."""
+    bound = arguments["maxnorm"]
+    drawn = noise.transpose(0, 1) * std + mean
+    actions = torch.zeros(*drawn.shape[:2], 7)
+    actions[..., :3] = drawn[..., :3].clamp(-bound, bound)
+    actions[..., 6] = drawn[..., 3].clamp(-0.75, 0.75)
+    for axis, value in arguments.get("axis", {}).items():
+        # A pinned axis is both the mean and, after clipping, the value of every sample.
+        actions[..., COORDINATES[axis]] = value
+    if arguments["close_gripper"] is not None:
+        actions[:, arguments["close_gripper"] :, 6] = 1.0
+    return actions
+
+
 @torch.no_grad()
-def test_energies_of_recorded_noise(golden: Golden) -> None:
-    """The first iteration of each recorded planning run: roll-out, pose composition and L1 energy."""
+def test_recorded_searches(golden: Golden) -> None:
+    """The recorded planning runs, fed their noise: roll-out, pose composition, energies and the action."""
     latents, states = golden.vectors["encoder_norm"], golden.vectors["states"]
     for run, arguments in enumerate(golden.cem):
-        noise = golden.vectors[f"cem{run}_noise"][0].transpose(0, 1)
-        actions = torch.zeros(*noise.shape[:2], 7)
-        bound = arguments["maxnorm"]
-        actions[..., :3] = (noise[..., :3] * bound).clamp(-bound, bound)
-        actions[..., 6] = noise[..., 3].clamp(-0.75, 0.75)
+        horizon = arguments["rollout"]
+        mean = torch.zeros(horizon, 4)
+        std = torch.tensor([*[arguments["maxnorm"]] * 3, 1.0]).repeat(horizon, 1)
         for axis, value in arguments.get("axis", {}).items():
-            # A pinned axis is both the mean and, after clipping, the value of every sample.
-            actions[..., {"0": 0, "1": 1, "2": 2, "3": 6}[axis]] = value
-        if arguments["close_gripper"] is not None:
-            actions[:, arguments["close_gripper"] :, 6] = 1.0
-        final = golden.model.rollout(
-            latents[None, :1], states[:, :1], actions[:1, :0], actions, rollout_states(states[0, 0], actions)
-        )[:, -1]
-        assert_close(energies(final, latents[1:2])[0], golden.vectors[f"cem{run}_energy"][0], 1e-4)
+            mean[:, int(axis)] = value
+        suffixes = ("", "", "", "_gripper")
+        keep_mean = torch.tensor([arguments[f"momentum_mean{suffix}"] for suffix in suffixes])
+        keep_std = torch.tensor([arguments[f"momentum_std{suffix}"] for suffix in suffixes])
+        recorded = golden.vectors[f"cem{run}_energy"]
+        found = []
+        for noise in golden.vectors[f"cem{run}_noise"]:
+            actions = candidates(arguments, noise, mean, std)
+            composed = rollout_states(states[0, 0], actions)
+            plan = (latents[None, :1], states[:, :1], actions[:1, :0], actions, composed)
+            found.append(energies(golden.model.rollout(*plan)[:, -1], latents[1:2])[0])
+            best = actions[found[-1].topk(arguments["topk"], largest=False).indices][..., [0, 1, 2, 6]]
+            mean = best.mean(0) * (1 - keep_mean) + mean * keep_mean
+            std = best.std(0) * (1 - keep_std) + std * keep_std
+        assert_close(torch.stack(found), recorded, 1e-4)
+        action = torch.zeros(horizon, 7)
+        action[:, :3], action[:, 6] = mean[:, :3], mean[:, 3] * (mean[:, 3].abs() >= 0.25)
+        assert_close(action, golden.vectors[f"cem{run}_action"], 1e-4)
 
 
 def test_exported_graphs(golden: Golden, tmp_path: Path) -> None:
