@@ -79,7 +79,9 @@ eval-demo: build ## success rate over fresh scenes; leaves out/eval/TASK-SEED/
 .PHONY: train-demo
 train-demo: setup-train ## data, training, probes and export of the demo's model into models/demo
 	$(VENV)/bin/python -m sim.dataset data/demo --seed $(TRAIN_SEED)
-	$(VENV_TRAIN)/bin/python -m vjepa_ac.train --data data/demo --seed $(TRAIN_SEED) --out models/demo
+	$(VENV_TRAIN)/bin/python -m vjepa_ac.train --data data/demo --seed $(TRAIN_SEED) --out models/demo \
+		--checkpoint models/demo/checkpoint.pt
+	$(VENV_TRAIN)/bin/python -m vjepa_ac.tests.make_models demo_fp16
 
 .PHONY: export
 export: setup-train ## graphs of a checkpoint: CHECKPOINT=FILE, and MODEL=models/vitg PRECISION=fp32|fp16 ARCH=…
@@ -92,16 +94,21 @@ bench-reference: setup-train ## the demo's graphs against the original algorithm
 	benches/reference/run
 
 .PHONY: test
-test: test-rust test-python test-loop ## everything that needs no GPU
+test: test-export test-rust test-python test-loop ## everything that needs no GPU
+
+.PHONY: test-export
+test-export: setup-train ## the model against the original's recorded numbers, in PyTorch, in ONNX and through the node's code
+	$(VENV_TRAIN)/bin/python -m vjepa_ac.golden
+	$(VENV_TRAIN)/bin/python -m pytest -c python/pyproject.toml python/vjepa_ac
+	cargo test $(CARGO_FLAGS) $(patsubst tests/%.rs,--test %,$(wildcard tests/golden_*.rs))
 
 .PHONY: test-rust
 test-rust: setup
 	cargo test $(CARGO_FLAGS)
 
 .PHONY: test-python
-test-python: setup-train
+test-python: setup
 	$(VENV)/bin/python -m pytest -c python/pyproject.toml python/sim python/demo
-	$(VENV_TRAIN)/bin/python -m pytest -c python/pyproject.toml python/vjepa_ac
 
 .PHONY: test-loop
 # Uses the node that test-rust has built: a build of its own would differ in features of shared packages.
