@@ -3,9 +3,11 @@
 //! [`WorldModel`] is what the planner sees. [`OnnxWorldModel`] implements it with ONNX graphs; tests implement it with
 //! formulas. An energy is the distance between a predicted latent and the goal's: mean |·| (L1) or mean square (L2).
 
+pub mod architecture;
 mod latent;
 pub mod manifest;
 mod onnx;
+pub mod operations;
 pub mod preprocess;
 pub mod runtime;
 
