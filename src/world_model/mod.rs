@@ -4,6 +4,7 @@
 //! formulas. An energy is the distance between a predicted latent and the goal's: mean |·| (L1) or mean square (L2).
 
 pub mod architecture;
+mod facts;
 mod latent;
 pub mod manifest;
 mod onnx;
