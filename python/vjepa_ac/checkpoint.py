@@ -7,6 +7,7 @@ with `module.` and `backbone.`. Nothing in a file is executed: it is read with `
 from __future__ import annotations
 
 import pickle
+from collections.abc import Callable
 from pathlib import Path
 
 import torch
@@ -38,6 +39,10 @@ def _load_network(network: nn.Module, part: str, stored: dict[str, Tensor], path
         elif stored[name].shape != tensor.shape:
             found, needed = list(stored[name].shape), list(tensor.shape)
             faults.append(f"{part}.{name} has shape {found}, the architecture needs {needed}")
+        elif not stored[name].is_floating_point():
+            faults.append(f"{part}.{name} holds {stored[name].dtype}, not floating-point numbers")
+        elif not all(bool(bound.isfinite()) for bound in stored[name].aminmax()):
+            faults.append(f"{part}.{name} holds values that are not finite")
     if faults:
         shown = "; ".join(faults[:8]) + (f"; and {len(faults) - 8} more" if len(faults) > 8 else "")
         raise CheckpointError(f"{path} does not fit the architecture: {shown}")
@@ -45,13 +50,17 @@ def _load_network(network: nn.Module, part: str, stored: dict[str, Tensor], path
     network.float()
 
 
-def load_checkpoint(path: str | Path, arch: Architecture) -> WorldModel:
+def load_checkpoint(
+    path: str | Path, arch: Architecture, report: Callable[[str], None] = lambda _: None
+) -> WorldModel:
     """The model with the weights of a checkpoint, in float32 on the CPU, in evaluation mode.
 
-    Keys that the architecture does not use (optimiser state, unused heads) are ignored.
+    The file is mapped, not read: f32 weights stay in it, and what the architecture does not use (optimiser
+    state, unused heads) is never touched. Weights in half precision are converted.
     """
     path = Path(path)
     try:
+        report(f"{path}: reading weights of {path.stat().st_size / 1e9:.2f} GB")
         stored = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
     except OSError as error:
         raise CheckpointError(f"{path} cannot be read: {error}") from error

@@ -13,6 +13,17 @@ What differs from the plain form, without changing the function:
 
 Tensors inside: tokens [B·n, width]; queries and values [B, heads, n, head width]; keys [B, heads, head width,
 n].
+
+In a half-precision graph (`Graph.half`), what lies between `narrow` and `wide` is f16: weights, matrix
+products, rotation, GELU and the softmax. Everything else is f32: inputs and outputs, the residual stream, all
+LayerNorms, the embeddings of actions and states (metres: small numbers), energies. In a single-precision
+graph the two do nothing.
+
+The softmax stays in f16 because f32 would gain nothing: its logits come out of a product in f16 and its
+weights go into one, and kernels for GPUs compute exponentials and sums in f32 inside. Queries are scaled
+beforehand, so logits are far from f16's limits, and without casts between the two products TensorRT can fuse
+them to one attention kernel. Where `_first_step` joins two softmaxes, it subtracts and compares logarithms of
+sums: those, and their small softmax, are f32.
 """
 
 from __future__ import annotations
@@ -93,9 +104,15 @@ class Blocks:
         self.head_width = self.width // self.heads
 
     def linear(self, name: str, weight: Tensor, bias: Tensor, x: str) -> str:
-        """x [rows, in] · weightᵀ + bias → [rows, out]."""
-        w = self.g.tensor(f"{self.prefix}.{name}.weight", _array(weight.t()))
-        b = self.g.tensor(f"{self.prefix}.{name}.bias", _array(bias))
+        """x [rows, in] · weightᵀ + bias → [rows, out], narrow."""
+        w = self.g.narrow_tensor(f"{self.prefix}.{name}.weight", _array(weight.t()))
+        b = self.g.narrow_tensor(f"{self.prefix}.{name}.bias", _array(bias))
+        return self.g.op("Gemm", x, w, b)
+
+    def wide_layer(self, name: str, linear: nn.Linear, x: str) -> str:
+        """The same for a layer that stays in f32."""
+        w = self.g.tensor(f"{self.prefix}.{name}.weight", _array(linear.weight.t()))
+        b = self.g.tensor(f"{self.prefix}.{name}.bias", _array(linear.bias))
         return self.g.op("Gemm", x, w, b)
 
     def layer(self, name: str, linear: nn.Linear, x: str) -> str:
@@ -107,8 +124,8 @@ class Blocks:
         return self.g.op("LayerNormalization", x, w, b, axis=-1, epsilon=self.eps)
 
     def normed(self, i: int, x: str) -> str:
-        """Input of block i's attention."""
-        return self.norm(f"blocks.{i}.norm1", self.blocks[i].norm1, x)
+        """Input of block i's attention, narrow."""
+        return self.g.narrow(self.norm(f"blocks.{i}.norm1", self.blocks[i].norm1, x))
 
     def _rope_table(self, place: Place, half: int) -> tuple[str, str]:
         """Cosines and sines [n, width / 2] of even (half 0) or odd channels, repeated for every head."""
@@ -119,7 +136,9 @@ class Blocks:
             table[list(place.steps), place.first : place.last, half::2].flatten(0, 1).repeat(1, self.heads)
             for table in (cos, sin)
         )
-        return self.g.tensor(f"{name}.cos", _array(cos)), self.g.tensor(f"{name}.sin", _array(sin))
+        return self.g.narrow_tensor(f"{name}.cos", _array(cos)), self.g.narrow_tensor(
+            f"{name}.sin", _array(sin)
+        )
 
     def _rotated(self, i: int, which: str, x: str, place: Place) -> str:
         """Rotated queries (`q`) or keys (`k`) [·, n, heads, head width] of block i for normed tokens x.
@@ -183,11 +202,10 @@ class Blocks:
         """The rest of block i: x [rows, width], its attention [B, heads, n, head width] → [rows, width]."""
         g, block = self.g, self.blocks[i]
         rows = g.reshape(g.transpose(attended, 0, 2, 1, 3), -1, self.width)
-        x = g.op("Add", x, self.layer(f"blocks.{i}.attn.proj", block.attn.proj, rows))
-        hidden = self.layer(
-            f"blocks.{i}.mlp.fc1", block.mlp.fc1, self.norm(f"blocks.{i}.norm2", block.norm2, x)
-        )
-        return g.op("Add", x, self.layer(f"blocks.{i}.mlp.fc2", block.mlp.fc2, g.op("Gelu", hidden)))
+        x = g.op("Add", x, g.wide(self.layer(f"blocks.{i}.attn.proj", block.attn.proj, rows)))
+        normed = g.narrow(self.norm(f"blocks.{i}.norm2", block.norm2, x))
+        hidden = g.op("Gelu", self.layer(f"blocks.{i}.mlp.fc1", block.mlp.fc1, normed))
+        return g.op("Add", x, g.wide(self.layer(f"blocks.{i}.mlp.fc2", block.mlp.fc2, hidden)))
 
 
 def latent_norm(g: Graph, x: str, width: int) -> str:
@@ -203,19 +221,19 @@ def emit_encoder(g: Graph, arch: Architecture, encoder: Encoder) -> None:
     pixels = g.transpose(frames, 0, 3, 1, 2)
     mean, std = (np.array(v, np.float32).reshape(3, 1, 1) * 255 for v in (PIXEL_MEAN, PIXEL_STD))
     x = g.op("Sub", pixels, g.tensor("pixel_mean", mean))
-    x = g.op("Div", x, g.tensor("pixel_std", std))
+    x = g.narrow(g.op("Div", x, g.tensor("pixel_std", std)))
     stem = encoder.patch_embed
     if isinstance(stem, PatchStem):
         # The frame is repeated over the tubelet, so the kernel may be summed over it.
-        kernel = g.tensor("encoder.patch_embed.weight", _array(stem.proj.weight.sum(2)))
-        bias = g.tensor("encoder.patch_embed.bias", _array(stem.proj.bias))
+        kernel = g.narrow_tensor("encoder.patch_embed.weight", _array(stem.proj.weight.sum(2)))
+        bias = g.narrow_tensor("encoder.patch_embed.bias", _array(stem.proj.bias))
         x = g.op("Conv", x, kernel, bias, strides=[arch.patch_size] * 2)
     else:
         for i, conv in enumerate(stem.convs):
-            kernel = g.tensor(f"encoder.patch_embed.{i}.weight", _array(conv.weight))
-            bias = g.tensor(f"encoder.patch_embed.{i}.bias", _array(conv.bias))
+            kernel = g.narrow_tensor(f"encoder.patch_embed.{i}.weight", _array(conv.weight))
+            bias = g.narrow_tensor(f"encoder.patch_embed.{i}.bias", _array(conv.bias))
             x = g.op("Conv", g.op("Gelu", x) if i else x, kernel, bias, strides=[2, 2], pads=[1] * 4)
-    x = g.reshape(g.transpose(g.reshape(x, -1, width, n), 0, 2, 1), -1, width)
+    x = g.reshape(g.transpose(g.reshape(g.wide(x), -1, width, n), 0, 2, 1), -1, width)
     blocks = Blocks(g, "encoder", encoder.blocks, arch.eps, arch.grid, 0)
     place = Place((0,), 0, n)
     for i in range(arch.depth):
@@ -268,8 +286,8 @@ class RolloutEmitter:
 
     def _embed(self, latents: str) -> str:
         """Latents [·, ·, D] → patch tokens [rows, width]."""
-        rows = self.g.reshape(latents, -1, self.arch.embed_dim)
-        return self.blocks.layer("embed", self.net.predictor_embed, rows)
+        rows = self.g.narrow(self.g.reshape(latents, -1, self.arch.embed_dim))
+        return self.g.wide(self.blocks.layer("embed", self.net.predictor_embed, rows))
 
     def _condition(self, actions: str, states: str) -> str:
         """Actions and states [·, 1, 7] → action and state tokens [·, 2, width]."""
@@ -278,7 +296,7 @@ class RolloutEmitter:
             ("action", self.net.action_encoder, actions),
             ("state", self.net.state_encoder, states),
         ):
-            rows = self.blocks.layer(name, layer, self.g.reshape(vectors, -1, ACTION_DIM))
+            rows = self.blocks.wide_layer(name, layer, self.g.reshape(vectors, -1, ACTION_DIM))
             tokens.append(self.g.reshape(rows, -1, 1, self.width))
         return self.g.concat(tokens, 1)
 
@@ -292,7 +310,7 @@ class RolloutEmitter:
         if past > 1:
             step = np.repeat(np.arange(past), self.per_step)
             hidden = np.where(step[:, None] >= step[None, :], 0.0, -np.inf).astype(np.float32)
-            mask = g.tensor(f"predictor.mask.{past}", hidden)
+            mask = g.narrow_tensor(f"predictor.mask.{past}", hidden)
         place = Place(tuple(range(past)), 0, self.per_step)
         for i, cache in enumerate(self.caches):
             normed = blocks.normed(i, x)
@@ -318,9 +336,10 @@ class RolloutEmitter:
         queries = blocks.queries(0, shared_normed, frame)
         logits = blocks.logits(queries, cache.shared)
         shared = blocks.weigh(g.op("Softmax", logits, axis=-1), cache.shared)
-        level = g.op("ReduceLogSumExp", logits, g.ints(3), keepdims=1)
-        own_logits = g.op("Sub", g.op("MatMul", queries, own.keys), level)
+        level = g.op("ReduceLogSumExp", g.wide(logits), g.ints(3), keepdims=1)
+        own_logits = g.op("Sub", g.wide(g.op("MatMul", queries, own.keys)), level)
         weights = g.op("Softmax", g.op("Pad", own_logits, g.ints(0, 0, 0, 1, 0, 0, 0, 0)), axis=-1)
+        weights = g.narrow(weights)
         shared_weight, own_weights = g.op_many("Split", 2, weights, g.ints(1, CONDITION_TOKENS), axis=3)
         mixed = g.op("MatMul", own_weights, own.values)
         attended = g.op("Add", g.op("Mul", shared_weight, shared), mixed)
@@ -363,8 +382,8 @@ class RolloutEmitter:
     def _next_latents(self, x: str, latents: str) -> str:
         """Patch tokens [B·N, width] and the step's latents → normalised latents [B,N,D] of the next frame."""
         g, width = self.g, self.arch.embed_dim
-        x = self.blocks.norm("norm", self.net.predictor_norm, x)
-        x = self.blocks.layer("proj", self.net.predictor_proj, x)
+        x = g.narrow(self.blocks.norm("norm", self.net.predictor_norm, x))
+        x = g.wide(self.blocks.layer("proj", self.net.predictor_proj, x))
         x = g.reshape(x, -1, self.n, width)
         if self.arch.residual_prediction:
             x = g.op("Add", x, g.reshape(latents, -1, self.n, width))

@@ -1,119 +1,147 @@
 """Export of a world model to a model directory: ONNX graphs, their weights and a manifest.
 
     python -m vjepa_ac.export --checkpoint FILE --arch NAME|FILE --out models/NAME [--context T …]
-        [--horizon H …]
+        [--horizon H …] [--precision fp32|fp16]
 
-Every graph is compared with the PyTorch definition before the manifest is written.
+`--random-weights SEED` instead of a checkpoint makes a model for benchmarks. Every graph is compared with the
+PyTorch definition before the manifest is written.
 """
 
 from __future__ import annotations
 
 import argparse
+import functools
 import hashlib
+import resource
 import sys
+import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-import numpy as np
 import onnxruntime
 import torch
 import yaml
 
 from . import __version__
+from .check import (
+    LEAST_COMMON,
+    LEAST_SPEARMAN,
+    TOLERANCES,
+    CheckError,
+    Difference,
+    Ranking,
+    Run,
+    check_encoder,
+    check_ranking,
+    check_rollout,
+    output_sums,
+    runs,
+    scenes,
+    session,
+)
 from .checkpoint import CheckpointError, load_checkpoint
 from .config import Architecture, ArchitectureError, load_architecture
 from .emit import emit_encoder, emit_rollout
-from .graph import Graph, WeightFile
-from .model import WorldModel, energies, normalise_latents, rollout_states
+from .graph import Graph, GraphError, WeightFile
+from .model import WorldModel
 from .preprocess import RESIZE_FILTERS
+from .random_weights import random_model
 
-TOLERANCE = 1e-4
-"""Largest difference from PyTorch that a graph may have, in latents and energies alike."""
-CHECK_BATCHES = (1, 3)
+FORMAT = 2
 MANIFEST = "manifest.yaml"
+PRECISIONS = tuple(TOLERANCES)
+HASH_REPORT_BYTES = 1 << 29
+"""Hashing a larger file is worth a line."""
 
 
 class ExportError(RuntimeError):
-    """A graph that does not compute what the PyTorch definition does, or arguments that make no graph."""
+    """Arguments that make no graph."""
 
 
-def file_sha256(path: Path) -> str:
+def file_sha256(path: Path, report: Callable[[str], None] = lambda _: None) -> str:
+    if path.stat().st_size >= HASH_REPORT_BYTES:
+        report(f"{path.name}: reading {path.stat().st_size / 1e9:.2f} GB for its SHA-256")
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def session(path: Path, threads: int = 1) -> onnxruntime.InferenceSession:
-    """A graph on ONNX Runtime's CPU provider."""
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = threads
-    options.log_severity_level = 3
-    return onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+class _Writer:
+    """Writes and checks the graphs of one model directory."""
 
+    def __init__(self, model: WorldModel, out: Path, facts: dict, report: Callable[[str], None]) -> None:
+        self.model, self.out, self.facts, self.report = model, out, facts, report
+        self.precision: str = facts["precision"]
+        self.half = self.precision == "fp16"
+        self.files: list[Path] = []
+        self.checks: dict[str, dict] = {}
+        """Output sums on the fixed input, by file."""
 
-def _compare(
-    label: str, found: Sequence[np.ndarray], expected: Sequence[torch.Tensor]
-) -> tuple[float, float]:
-    largest, total, count = 0.0, 0.0, 0
-    for have, want in zip(found, expected, strict=True):
-        if have.shape != tuple(want.shape):
-            raise ExportError(f"{label}: shape {have.shape}, PyTorch gives {tuple(want.shape)}")
-        difference = np.abs(have.astype(np.float64) - want.double().numpy())
-        if not np.isfinite(difference).all():
-            raise ExportError(f"{label}: the graph or the model gives values that are not finite")
-        largest = max(largest, float(difference.max()))
-        total, count = total + float(difference.sum()), count + difference.size
-    return largest, total / count
+    def encoder(self) -> dict[str, str]:
+        """Write the encoder and return its entry in the manifest."""
+        weights = WeightFile(self.out / "encoder.weights", self.report)
+        graph = Graph("encoder", weights, self.half)
+        emit_encoder(graph, self.model.arch, self.model.encoder)
+        weights.close()
+        path = self._save(graph, {})
+        run, ways = self._open(path)
+        self._admit(path, check_encoder(path.name, ways, self.model))
+        self.checks[path.name] = output_sums(run)
+        self.files.append(weights.path)
+        return {"file": path.name, "weights": weights.path.name}
 
+    def rollouts(self, sizes: Sequence[tuple[int, int]]) -> list[dict]:
+        """Write a rollout graph for each pair of context and horizon; returns their entries."""
+        arch = self.model.arch
+        weights = WeightFile(self.out / "predictor.weights", self.report)
+        graphs = []
+        for context, horizon in sizes:
+            graphs.append(Graph(f"rollout_t{context}_h{horizon}", weights, self.half))
+            emit_rollout(graphs[-1], arch, self.model.predictor, context, horizon)
+        weights.close()
+        frames = scenes(arch.image_size, max(context for context, _ in sizes) + 1)
+        pictures = self.model.encode(frames) if self.half else None
+        entries = []
+        for (context, horizon), graph in zip(sizes, graphs, strict=True):
+            path = self._save(graph, {"context": context, "horizon": horizon})
+            run, ways = self._open(path)
+            self._admit(path, check_rollout(path.name, ways, self.model, context, horizon))
+            if pictures is not None:
+                step = self.facts["max_step_m"]
+                seen = pictures[-context - 1 :]
+                self._admit_ranking(path, check_ranking(ways, self.model, seen, context, horizon, step))
+            self.checks[path.name] = output_sums(run)
+            place = {"file": path.name, "weights": weights.path.name}
+            entries.append({**place, "context": context, "horizon": horizon})
+        self.files.append(weights.path)
+        return entries
 
-def check_encoder(path: Path, model: WorldModel) -> tuple[float, float]:
-    """Largest and mean difference of the encoder graph from PyTorch, on random frames."""
-    size = model.arch.image_size
-    run = session(path)
-    results = []
-    for batch in CHECK_BATCHES:
-        generator = torch.Generator().manual_seed(batch)
-        frames = 255 * torch.rand(batch, size, size, 3, generator=generator)
-        results.append(
-            _compare(path.name, run.run(["latents"], {"frames": frames.numpy()}), [model.encode(frames)])
-        )
-    return max(r[0] for r in results), max(r[1] for r in results)
+    def _save(self, graph: Graph, more_facts: dict) -> Path:
+        path = self.out / f"{graph.name}.onnx"
+        graph.save(path, {**self.facts, **more_facts})
+        self.files.append(path)
+        return path
 
+    def _open(self, path: Path) -> tuple[onnxruntime.InferenceSession, list[Run]]:
+        self.report(f"{path.name}: comparing with PyTorch")
+        run = session(path, torch.get_num_threads())
+        return run, runs(path, self.precision, run)
 
-def rollout_inputs(
-    arch: Architecture, context: int, horizon: int, batch: int, seed: int
-) -> dict[str, torch.Tensor]:
-    """Random inputs of a rollout graph, of the size that real ones have."""
-    generator = torch.Generator().manual_seed(seed)
+    def _admit(self, path: Path, found: Difference) -> None:
+        self.report(f"{path.name}: difference from PyTorch max {found.largest:.2e}, mean {found.mean:.2e}")
+        limit = TOLERANCES[self.precision]
+        if not (found.largest <= limit.largest and found.mean <= limit.mean):
+            raise CheckError(
+                f"{path} differs from PyTorch by {found.largest:.2e}, {found.mean:.2e} in the mean;"
+                f" {self.precision} may by {limit.largest:.0e}, {limit.mean:.0e}: not admitted"
+            )
 
-    def normal(*shape: int) -> torch.Tensor:
-        return torch.randn(*shape, generator=generator)
-
-    state = torch.tensor([0.5, 0.0, 0.3, 3.1, 0.05, -0.4, 0.4])
-    actions = normal(batch, horizon, 7) * torch.tensor([0.05, 0.05, 0.05, 0.1, 0.1, 0.1, 0.3])
-    inputs = {
-        "context": normalise_latents(normal(1, context, arch.tokens, arch.embed_dim)),
-        "context_states": state + 0.05 * normal(1, context, 7),
-        "context_actions": 0.05 * normal(1, context - 1, 7),
-        "actions": actions,
-        "goal": normalise_latents(normal(1, arch.tokens, arch.embed_dim)),
-    }
-    inputs["states"] = rollout_states(inputs["context_states"][0, -1], actions)
-    return inputs
-
-
-def check_rollout(path: Path, model: WorldModel, context: int, horizon: int) -> tuple[float, float]:
-    """Largest and mean difference of a rollout graph from PyTorch's plain roll-out, energies and latents."""
-    run = session(path)
-    results = []
-    for batch in CHECK_BATCHES:
-        inputs = rollout_inputs(model.arch, context, horizon, batch, seed=batch)
-        plain = {name: tensor for name, tensor in inputs.items() if name != "goal"}
-        final = model.rollout(**plain)[:, -1]
-        expected = (*energies(final, inputs["goal"]), final)
-        names = {put.name for put in run.get_inputs()}
-        feed = {name: tensor.numpy() for name, tensor in inputs.items() if name in names}
-        results.append(_compare(path.name, run.run(["energy_l1", "energy_l2", "final"], feed), expected))
-    return max(r[0] for r in results), max(r[1] for r in results)
+    def _admit_ranking(self, path: Path, found: Ranking) -> None:
+        self.report(f"{path.name}: order of candidates against PyTorch's: {found}")
+        if not found.admissible:
+            raise CheckError(
+                f"{path} orders candidates otherwise than PyTorch ({found}; Spearman {LEAST_SPEARMAN} and"
+                f" {LEAST_COMMON:.0%} in common are needed): not admitted"
+            )
 
 
 @torch.no_grad()
@@ -124,93 +152,75 @@ def export_model(
     *,
     contexts: Sequence[int] = (1,),
     horizons: Sequence[int] = (1,),
+    precision: str = "fp32",
+    resize_filter: str = "bilinear",
+    rate_hz: float = 4.0,
+    max_step_m: float = 0.075,
     manifest_extra: dict | None = None,
     report: Callable[[str], None] = print,
 ) -> Path:
     """Write the model directory `out_dir` and return the path of its manifest.
 
-    A rollout graph is made for every pair of `contexts` and `horizons`. `manifest_extra` adds entries to the
-    manifest or overrides them (name, license, checkpoint_sha256, resize_filter, rate_hz, max_step_m,
-    training).
-    Raises ExportError if a graph differs from the model by more than TOLERANCE; there is no manifest then.
+    A rollout graph is made for every pair of `contexts` and `horizons`. `max_step_m` is the largest step in
+    training, `rate_hz` the model's steps per second. `manifest_extra` adds entries to the manifest or
+    overrides them (name, license, checkpoint_sha256, training).
+    Raises ExportError for arguments that make no graph, GraphError for weights beyond the precision's range,
+    CheckError if a graph is not what the model is (see TOLERANCES); there is no manifest then.
     """
-    for context in contexts:
-        for horizon in horizons:
-            if context < 1 or horizon < 1 or context + horizon - 1 > config.max_steps:
-                raise ExportError(
-                    f"context {context} with horizon {horizon} needs {context + horizon - 1} time steps,"
-                    f" the predictor has 1 to {config.max_steps}"
-                )
+    sizes = [(context, horizon) for context in sorted(set(contexts)) for horizon in sorted(set(horizons))]
+    for context, horizon in sizes:
+        if context < 1 or horizon < 1 or context + horizon - 1 > config.max_steps:
+            raise ExportError(
+                f"context {context} with horizon {horizon} needs {context + horizon - 1} time steps,"
+                f" the predictor has 1 to {config.max_steps}"
+            )
     if model.arch != config:
         raise ExportError("the model was built for another architecture than the one to be exported")
+    for name, value, known in (
+        ("resize_filter", resize_filter, RESIZE_FILTERS),
+        ("precision", precision, PRECISIONS),
+    ):
+        if value not in known:
+            raise ExportError(f"{name} must be one of {', '.join(known)}, found {value!r}")
     out = Path(out_dir)
     out.mkdir(parents=True, exist_ok=True)
     manifest_path = out / MANIFEST
     _remove_former(manifest_path)
-    model = model.eval()
 
-    files: list[Path] = []
-    encoder_path, encoder_weights = out / "encoder.onnx", WeightFile(out / "encoder.weights")
-    graph = Graph("encoder", encoder_weights)
-    emit_encoder(graph, config, model.encoder)
-    encoder_weights.close()
-    graph.save(encoder_path)
-    _admit(encoder_path, check_encoder(encoder_path, model), report)
-    files += [encoder_path, encoder_weights.path]
-
-    predictor_weights = WeightFile(out / "predictor.weights")
-    graphs = []
-    for context in contexts:
-        for horizon in horizons:
-            graph = Graph(f"rollout_t{context}_h{horizon}", predictor_weights)
-            emit_rollout(graph, config, model.predictor, context, horizon)
-            graphs.append((context, horizon, graph))
-    predictor_weights.close()
-    rollouts = []
-    for context, horizon, graph in graphs:
-        path = out / f"{graph.name}.onnx"
-        graph.save(path)
-        _admit(path, check_rollout(path, model, context, horizon), report)
-        files.append(path)
-        rollouts.append(
-            {
-                "file": path.name,
-                "weights": predictor_weights.path.name,
-                "context": context,
-                "horizon": horizon,
-            }
-        )
-    files.append(predictor_weights.path)
-
-    manifest = {
-        "format": 1,
-        "name": out.name,
-        "exporter_version": __version__,
-        "license": "unknown",
-        "checkpoint_sha256": None,
-        "precision": "fp32",
+    facts = {
+        "format": FORMAT,
+        "precision": precision,
         "image_size": config.image_size,
-        "resize_filter": "bilinear",
+        "resize_filter": resize_filter,
         "patch_size": config.patch_size,
         "tokens": config.tokens,
         "latent_dim": config.embed_dim,
         "architecture": config.to_dict(),
-        "rate_hz": 4.0,
+        "rate_hz": float(rate_hz),
+        "max_step_m": float(max_step_m),
+    }
+    writer = _Writer(model.eval(), out, facts, report)
+    manifest = {
+        "format": FORMAT,
+        "name": out.name,
+        "exporter_version": __version__,
+        "license": "unknown",
+        "checkpoint_sha256": None,
+        **facts,
         "state_layout": ["x_m", "y_m", "z_m", "roll_rad", "pitch_rad", "yaw_rad", "gripper"],
         "action_layout": ["dx_m", "dy_m", "dz_m", "drx_rad", "dry_rad", "drz_rad", "dgripper"],
-        "max_step_m": 0.075,
-        "encoder": {"file": encoder_path.name, "weights": encoder_weights.path.name},
-        "rollouts": rollouts,
-        "files": {path.name: file_sha256(path) for path in files},
+        "encoder": writer.encoder(),
+        "rollouts": writer.rollouts(sizes),
+        "files": {path.name: file_sha256(path, report) for path in writer.files},
+        "checks": writer.checks,
         **(manifest_extra or {}),
     }
-    if manifest["resize_filter"] not in RESIZE_FILTERS:
-        raise ExportError(f"resize_filter must be one of {', '.join(RESIZE_FILTERS)}")
     # Written aside and renamed: an interrupted export leaves no manifest that promises more than there is.
     partial = manifest_path.with_suffix(".partial")
     partial.write_text(yaml.safe_dump(manifest, sort_keys=False, allow_unicode=True), encoding="utf-8")
     partial.replace(manifest_path)
-    report(f"{manifest_path}: {len(files)} files, {sum(path.stat().st_size for path in files) / 1e6:.1f} MB")
+    size = sum(path.stat().st_size for path in writer.files)
+    report(f"{manifest_path}: {len(writer.files)} files, {size / 1e6:.1f} MB")
     return manifest_path
 
 
@@ -224,46 +234,54 @@ def _remove_former(manifest_path: Path) -> None:
         (manifest_path.parent / Path(name).name).unlink(missing_ok=True)
 
 
-def _admit(path: Path, difference: tuple[float, float], report: Callable[[str], None]) -> None:
-    largest, mean = difference
-    report(f"{path.name}: difference from PyTorch max {largest:.2e}, mean {mean:.2e}")
-    if not largest <= TOLERANCE:
-        raise ExportError(
-            f"{path} differs from PyTorch by {largest:.2e}, more than {TOLERANCE:.0e}: not admitted"
-        )
-
-
 def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="vjepa_ac.export", description=__doc__.split("\n")[0])
-    parser.add_argument("--checkpoint", type=Path, required=True, help="weights in the published layout")
+    source = parser.add_mutually_exclusive_group(required=True)
+    source.add_argument("--checkpoint", type=Path, help="weights in the published layout")
+    source.add_argument("--random-weights", type=int, metavar="SEED", help="no checkpoint: for benchmarks")
     parser.add_argument(
         "--arch", required=True, help="named architecture, or a YAML or JSON file of its fields"
     )
     parser.add_argument("--out", type=Path, required=True, help="model directory to write")
     parser.add_argument("--context", type=int, nargs="+", default=[1], metavar="T", help="context frames")
     parser.add_argument("--horizon", type=int, nargs="+", default=[1], metavar="H", help="planned steps")
+    parser.add_argument("--precision", choices=PRECISIONS, default="fp32", help="of weights and products")
     parser.add_argument("--resize-filter", choices=RESIZE_FILTERS, default="bilinear")
     parser.add_argument("--license", default="unknown", help="licence of the weights, for the manifest")
+    parser.add_argument("--rate", type=float, default=4.0, metavar="HZ", help="the model's steps per second")
     parser.add_argument(
         "--max-step", type=float, default=0.075, metavar="M", help="largest step in training, m"
     )
     parsed = parser.parse_args(arguments)
+    report = functools.partial(print, flush=True)
+    begin = time.monotonic()
     try:
         arch = load_architecture(parsed.arch)
-        print(f"reading {parsed.checkpoint}")
-        model = load_checkpoint(parsed.checkpoint, arch)
-        extra = {
-            "license": parsed.license,
-            "checkpoint_sha256": file_sha256(parsed.checkpoint),
-            "resize_filter": parsed.resize_filter,
-            "max_step_m": parsed.max_step,
-        }
+        extra = {"license": parsed.license}
+        if parsed.checkpoint is None:
+            model = random_model(arch, parsed.random_weights, report)
+            extra["training"] = {"data": f"none: random weights, seed {parsed.random_weights}"}
+        else:
+            model = load_checkpoint(parsed.checkpoint, arch, report)
+            extra["checkpoint_sha256"] = file_sha256(parsed.checkpoint, report)
         export_model(
-            model, arch, parsed.out, contexts=parsed.context, horizons=parsed.horizon, manifest_extra=extra
+            model,
+            arch,
+            parsed.out,
+            contexts=parsed.context,
+            horizons=parsed.horizon,
+            precision=parsed.precision,
+            resize_filter=parsed.resize_filter,
+            rate_hz=parsed.rate,
+            max_step_m=parsed.max_step,
+            manifest_extra=extra,
+            report=report,
         )
-    except (ArchitectureError, CheckpointError, ExportError) as error:
+    except (ArchitectureError, CheckpointError, CheckError, ExportError, GraphError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
+    memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024**2
+    report(f"done in {time.monotonic() - begin:.0f} s, with at most {memory:.1f} GiB of memory")
     return 0
 
 

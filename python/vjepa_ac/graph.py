@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import hashlib
+import json
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -15,27 +17,39 @@ ALIGNMENT = 64
 """Bytes to which tensors in a weight file are aligned."""
 INLINE_BYTES = 256
 """Tensors up to this size stay in the graph file."""
+METADATA_KEY = "vjepa_planner"
+"""Entry of a graph's metadata that holds, as JSON, the facts it was exported with."""
+PROGRESS_BYTES = 1 << 29
+"""A weight file's growth is reported every so many bytes."""
+
+
+class GraphError(ValueError):
+    """A tensor that cannot be what the graph needs; the message names it."""
 
 
 class WeightFile:
     """Tensors written one after the other; each name is written once, however many graphs use it."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, report: Callable[[str], None] = print) -> None:
         self.path = path
+        self._report = report
         self._file = path.open("wb")
         self._places: dict[str, tuple[int, int, str]] = {}
 
     def place(self, name: str, array: np.ndarray) -> tuple[int, int]:
         """Offset and length in bytes of a tensor, which is written if it is not there yet."""
-        data = np.ascontiguousarray(array).tobytes()
+        data = memoryview(np.ascontiguousarray(array)).cast("B")
         digest = hashlib.sha256(data).hexdigest()
         if name not in self._places:
             self._file.write(b"\0" * (-self._file.tell() % ALIGNMENT))
             self._places[name] = (self._file.tell(), len(data), digest)
             self._file.write(data)
+            before, now = (place // PROGRESS_BYTES for place in (self._places[name][0], self._file.tell()))
+            if now > before:
+                self._report(f"{self.path.name}: {self._file.tell() / 1e9:.1f} GB written")
         offset, length, known = self._places[name]
         if known != digest:
-            raise ValueError(f"two different tensors are named {name}")
+            raise GraphError(f"two different tensors are named {name}")
         return offset, length
 
     def close(self) -> None:
@@ -43,10 +57,14 @@ class WeightFile:
 
 
 class Graph:
-    """An ONNX graph under construction. Values are referred to by name."""
+    """An ONNX graph under construction. Values are referred to by name.
 
-    def __init__(self, name: str, weights: WeightFile) -> None:
+    `half`: values between `narrow` and `wide` are f16; otherwise the two do nothing.
+    """
+
+    def __init__(self, name: str, weights: WeightFile, half: bool = False) -> None:
         self.name = name
+        self.half = half
         self._weights = weights
         self._nodes: list[onnx.NodeProto] = []
         self._tensors: dict[str, onnx.TensorProto] = {}
@@ -75,6 +93,27 @@ class Graph:
         outputs = [node if count == 1 else f"{node}.{i}" for i in range(count)]
         self._nodes.append(helper.make_node(kind, inputs, outputs, name=node, **attributes))
         return outputs
+
+    def narrow(self, value: str) -> str:
+        """The f32 value in f16, in a half-precision graph."""
+        return self.op("Cast", value, to=TensorProto.FLOAT16) if self.half else value
+
+    def wide(self, value: str) -> str:
+        """The value of the half-precision part in f32."""
+        return self.op("Cast", value, to=TensorProto.FLOAT) if self.half else value
+
+    def narrow_tensor(self, name: str, array: np.ndarray) -> str:
+        """A constant of the half-precision part, given in f32. GraphError if it exceeds the range of f16."""
+        if self.half:
+            with np.errstate(over="ignore"):
+                narrowed = array.astype(np.float16)
+            if (np.isinf(narrowed) != np.isinf(array)).any():
+                largest = np.abs(array[np.isfinite(array)]).max()
+                raise GraphError(
+                    f"{name} does not fit into half precision: its largest value is {largest:.3g}"
+                )
+            array = narrowed
+        return self.tensor(name, array)
 
     def tensor(self, name: str, array: np.ndarray) -> str:
         """A constant tensor; equal names mean equal tensors, also between graphs that share a weight file."""
@@ -111,12 +150,14 @@ class Graph:
     def concat(self, values: list[str], axis: int) -> str:
         return values[0] if len(values) == 1 else self.op("Concat", *values, axis=axis)
 
-    def save(self, path: Path) -> None:
-        """Check the graph and write it; the weight file must be complete."""
+    def save(self, path: Path, facts: dict | None = None) -> None:
+        """Check the graph and write it, with `facts` in its metadata; the weight file must be complete."""
         graph = helper.make_graph(
             self._nodes, self.name, self._inputs, self._outputs, list(self._tensors.values())
         )
         model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", OPSET)], ir_version=10)
         model.producer_name = "vjepa_ac"
+        if facts is not None:
+            helper.set_model_props(model, {METADATA_KEY: json.dumps(facts, sort_keys=True)})
         path.write_bytes(model.SerializeToString(deterministic=True))
         onnx.checker.check_model(str(path))

@@ -36,7 +36,7 @@ def normalise_latents(latents: Tensor) -> Tensor:
 
 
 def normalise_pixels(frames: Tensor) -> Tensor:
-    """RGB frames u8 [B,S,S,3] → normalised pixels f32 [B,3,S,S]."""
+    """RGB frames [B,S,S,3] in 0..255, u8 or f32 → normalised pixels f32 [B,3,S,S]."""
     mean = torch.tensor(PIXEL_MEAN, device=frames.device) * 255
     std = torch.tensor(PIXEL_STD, device=frames.device) * 255
     return ((frames.float() - mean) / std).permute(0, 3, 1, 2)
@@ -253,7 +253,7 @@ class WorldModel(nn.Module):
         self.predictor.reset_tables(self.arch)
 
     def encode(self, frames: Tensor) -> Tensor:
-        """RGB frames u8 [B,S,S,3] → normalised latents [B,N,D]."""
+        """RGB frames [B,S,S,3] in 0..255, u8 or f32 → normalised latents [B,N,D]."""
         return normalise_latents(self.encoder(normalise_pixels(frames)))
 
     def predict(self, latents: Tensor, actions: Tensor, states: Tensor) -> Tensor:

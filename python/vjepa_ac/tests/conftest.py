@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import json
-import os
 from dataclasses import dataclass
-from pathlib import Path
 
 import pytest
 import torch
@@ -14,20 +11,19 @@ from torch import Tensor
 
 from vjepa_ac.checkpoint import load_checkpoint
 from vjepa_ac.config import Architecture
+from vjepa_ac.golden import GOLDEN_DIR, GoldenSet, golden_sets
 from vjepa_ac.model import WorldModel
 
 torch.set_num_threads(1)  # the models are small; threads only get in each other's way
 
-REPOSITORY = Path(__file__).resolve().parents[3]
-GOLDEN_DIR = Path(os.environ.get("VJEPA_GOLDEN_DIR", REPOSITORY.parent / "shared" / "golden"))
-SETS = sorted(path.name.removesuffix("_meta.json") for path in GOLDEN_DIR.glob("*_meta.json"))
+SETS = golden_sets()
 
 
 @dataclass(frozen=True)
 class Golden:
-    """One golden set: its checkpoint, the architecture that fits it, and its tensors."""
+    """One golden set with its tensors and its checkpoint's model."""
 
-    checkpoint: Path
+    files: GoldenSet
     arch: Architecture
     vectors: dict[str, Tensor]
     model: WorldModel
@@ -35,26 +31,10 @@ class Golden:
     """The recorded planning runs: arguments and results."""
 
 
-def golden_architecture(config: dict) -> Architecture:
-    """The architecture that a golden set's `config` describes."""
-    return Architecture(
-        image_size=config["img"],
-        embed_dim=config["embed"],
-        depth=config["depth"],
-        num_heads=config["heads"],
-        predictor_embed_dim=config["pdim"],
-        predictor_depth=config["pdepth"],
-        predictor_num_heads=config["pheads"],
-    )
-
-
-@pytest.fixture(scope="session", params=SETS or [None])
+@pytest.fixture(scope="session", params=SETS or [None], ids=lambda files: files and files.name)
 def golden(request: pytest.FixtureRequest) -> Golden:
-    name = request.param
-    if name is None:
+    files = request.param
+    if files is None:
         pytest.skip(f"no golden vectors in {GOLDEN_DIR} (set VJEPA_GOLDEN_DIR)")
-    meta = json.loads((GOLDEN_DIR / f"{name}_meta.json").read_text())
-    arch = golden_architecture(meta["config"])
-    checkpoint = GOLDEN_DIR / f"{name}.pt"
-    vectors = load_file(GOLDEN_DIR / f"{name}_vectors.safetensors")
-    return Golden(checkpoint, arch, vectors, load_checkpoint(checkpoint, arch), meta["cem"])
+    arch, vectors = files.architecture, load_file(files.vectors)
+    return Golden(files, arch, vectors, load_checkpoint(files.checkpoint, arch), files.meta["cem"])

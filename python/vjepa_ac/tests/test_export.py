@@ -12,10 +12,11 @@ import torch
 import yaml
 
 from vjepa_ac import export
+from vjepa_ac.check import CheckError, session
 from vjepa_ac.checkpoint import CheckpointError, load_checkpoint, save_checkpoint
 from vjepa_ac.config import ARCHITECTURES, Architecture, ArchitectureError, load_architecture
 from vjepa_ac.emit import emit_rollout
-from vjepa_ac.export import ExportError, export_model, file_sha256, main, session
+from vjepa_ac.export import ExportError, export_model, file_sha256, main
 from vjepa_ac.graph import Graph, WeightFile
 from vjepa_ac.model import WorldModel, normalise_latents
 
@@ -82,7 +83,7 @@ def test_interface(tmp_path: Path) -> None:
 
     floats = "tensor(float)"
     inputs, outputs = shapes("encoder.onnx")
-    assert inputs == {"frames": ("tensor(uint8)", ["B", size, size, 3])}
+    assert inputs == {"frames": (floats, ["B", size, size, 3])}
     assert outputs == {"latents": (floats, ["B", n, d])}
     for steps in (1, 2):
         inputs, outputs = shapes(f"rollout_t{steps}_h2.onnx")
@@ -146,7 +147,7 @@ def test_wrong_graph_leaves_no_manifest(tmp_path: Path, monkeypatch: pytest.Monk
         emit_rollout(g, arch, wrong, context, horizon)
 
     monkeypatch.setattr(export, "emit_rollout", emit_wrong)
-    with pytest.raises(ExportError, match=r"rollout_t1_h1\.onnx differs from PyTorch"):
+    with pytest.raises(CheckError, match=r"rollout_t1_h1\.onnx differs from PyTorch"):
         export_model(small_model(), SMALL, tmp_path)
     assert not (tmp_path / "manifest.yaml").exists()
 

@@ -17,6 +17,7 @@ from pathlib import Path
 
 import torch
 
+from ..check import CheckError
 from ..checkpoint import save_checkpoint
 from ..config import ArchitectureError, load_architecture
 from ..export import ExportError, export_model, file_sha256
@@ -54,6 +55,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     torch.set_num_threads(args.threads)
     checkpoint = args.checkpoint or args.data / "demo.pt"
     try:
+        checkpoint.parent.mkdir(parents=True, exist_ok=True)
         arch = load_architecture(args.arch)
         known, unseen = load_clips(args.data, args.gripper).split(args.held_out)
         begin = time.monotonic()
@@ -85,15 +87,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
             args.out,
             contexts=(1,),
             horizons=args.horizon,
+            resize_filter="bilinear_antialias",
+            max_step_m=0.05,
             manifest_extra={
                 "license": "MIT OR Apache-2.0",
                 "checkpoint_sha256": file_sha256(checkpoint),
-                "resize_filter": "bilinear_antialias",
-                "max_step_m": 0.05,
                 "training": figures,
             },
         )
-    except (ArchitectureError, DataError, ExportError, OSError) as error:
+    except (ArchitectureError, CheckError, DataError, ExportError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
     return 0
