@@ -220,7 +220,8 @@ pub(crate) mod tests {
 
     #[test]
     fn every_bad_field_is_named() {
-        let cases: [(&str, fn(&mut Architecture)); 16] = [
+        type Change = fn(&mut Architecture);
+        let cases: [(&str, Change); 16] = [
             ("image_size", |a| a.image_size = 250),
             ("patch_size", |a| a.patch_size = 0),
             ("tubelet_size", |a| a.tubelet_size = 0),

@@ -319,7 +319,7 @@ impl Manifest {
         let parse = |reason: String| ManifestError::Parse { path: path.to_path_buf(), reason };
         let value: Value = serde_saphyr::from_str(text).map_err(|e| parse(e.to_string()))?;
         // Another format has other keys: it is named before they are complained about.
-        if let Some(format) = value.get("format").filter(|f| **f != Value::from(FORMAT)) {
+        if let Some(format) = value.get("format").filter(|f| **f != FORMAT) {
             let reason = format!("is {format}, this program reads {FORMAT}; export the model again");
             return Err(ManifestError::Field { path: path.to_path_buf(), field: "format".to_owned(), reason });
         }

@@ -4,8 +4,10 @@
 //! formulas. An energy is the distance between a predicted latent and the goal's: mean |·| (L1) or mean square (L2).
 
 pub mod architecture;
+pub mod check;
 mod context_graph;
 mod facts;
+mod fixed_input;
 mod latent;
 pub mod manifest;
 mod onnx;

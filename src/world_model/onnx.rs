@@ -12,7 +12,7 @@ use ort::value::{Outlet, Tensor, TensorElementType, TensorValueType, ValueType};
 
 use super::context_graph::{self, context_graph};
 use super::facts;
-use super::manifest::{GraphRole, ModelDirectory};
+use super::manifest::{GraphRole, ModelDirectory, RolloutFiles};
 use super::runtime::{Memory, Profile, Provider, Runtime, RuntimeConfig};
 use super::{Context, Latent, ModelError, ModelSpec, Rollouts, WorldModel};
 use crate::robot::pose::{Action, RobotState, STATE_DIM};
@@ -121,13 +121,24 @@ impl OnnxWorldModel {
     /// # Errors
     /// [`ModelError`] names the file and the field or tensor at fault, or says what the provider needs.
     pub fn load(directory: &Path, options: &LoadOptions, progress: &mut dyn FnMut(&str)) -> Result<Self, ModelError> {
-        let directory = ModelDirectory::open(directory)?;
+        Self::load_verified(&ModelDirectory::open(directory)?, options, progress)
+    }
+
+    /// As [`Self::load`], of a directory whose files have been verified.
+    ///
+    /// # Errors
+    /// As [`Self::load`].
+    pub fn load_verified(
+        directory: &ModelDirectory,
+        options: &LoadOptions,
+        progress: &mut dyn FnMut(&str),
+    ) -> Result<Self, ModelError> {
         let config = &options.runtime;
         let mut reason: Option<String> = None;
         let mut rest = config.fallback.iter().copied();
         let mut provider = config.provider;
         loop {
-            let error = match Self::load_on(provider, &directory, options, progress) {
+            let error = match Self::load_on(provider, directory, options, progress) {
                 Ok(mut model) => {
                     model.fallback_reason = reason;
                     return Ok(model);
@@ -233,6 +244,53 @@ impl OnnxWorldModel {
     /// Why the configured execution provider is not the one in use; `None` when it is.
     pub fn fallback_reason(&self) -> Option<&str> {
         self.fallback_reason.as_deref()
+    }
+
+    /// Version of ONNX Runtime.
+    pub fn runtime_version(&self) -> &str {
+        self.runtime.version()
+    }
+
+    /// Runs the graph of a rollout with `batch` candidates on inputs as `numbers` gives them for name and length, not on
+    /// a problem; every output by name.
+    ///
+    /// # Errors
+    /// As [`WorldModel::rollout`].
+    pub(super) fn rollout_raw(
+        &mut self,
+        rollout: &RolloutFiles,
+        batch: usize,
+        numbers: impl Fn(&str, usize) -> Vec<f32>,
+    ) -> Result<Vec<(&'static str, Vec<f32>)>, ModelError> {
+        let (t, h) = (rollout.context, rollout.horizon);
+        let (n, d) = (dim(self.spec.tokens), dim(self.spec.latent_dim));
+        let Some(loaded) = self.rollouts.iter_mut().find(|r| (r.context, r.horizon) == (t, h)) else {
+            let wanted = format!("{t} context frames and horizon {h}");
+            return Err(ModelError::NoRollout {
+                model: self.spec.name.clone(),
+                wanted,
+                available: self.spec.rollouts.clone(),
+            });
+        };
+        loaded.bound = 0;
+        loaded.candidates = None;
+        let graph = &mut loaded.graph;
+        let tensors = GraphTensors::rollout(dim(t), dim(h), n, d);
+        let sized = |shape: &[i64]| shape.iter().map(|&size| if size < 0 { dim(batch) } else { size }).collect();
+        for input in &tensors.inputs {
+            let shape: Vec<i64> = sized(&input.shape);
+            let values = numbers(input.name, shape.iter().product::<i64>().try_into().unwrap_or(0));
+            let tensor = Tensor::from_array((shape, values)).map_err(|e| graph.failure(&e))?;
+            graph.bind(input.name, &tensor)?;
+        }
+        let names: Vec<&'static str> = tensors.outputs.iter().map(|output| output.name).collect();
+        let outputs = graph.run(&names, &self.runtime, Memory::Host)?;
+        let read = |output: &GraphTensor| {
+            let shape: Vec<i64> = sized(&output.shape);
+            let len = shape.iter().product::<i64>().try_into().unwrap_or(0);
+            Ok((output.name, outputs.read(output.name, len)?.to_vec()))
+        };
+        tensors.outputs.iter().map(read).collect()
     }
 
     /// `latent` as [1,N,D] in the provider's memory. It is brought there once.

@@ -12,7 +12,7 @@ use ort::memory::{AllocationDevice, AllocatorType, MemoryInfo, MemoryType};
 use ort::session::Session;
 use ort::session::builder::{GraphOptimizationLevel, SessionBuilder};
 use ort::value::Tensor;
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
 use self::library::Opened;
@@ -20,7 +20,7 @@ pub use self::library::{INSTALL_COMMAND, LIBRARY_VARIABLE};
 use super::manifest::Manifest;
 
 /// What runs the graphs.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Provider {
     /// The processor.
@@ -176,6 +176,11 @@ impl Runtime {
     /// What runs the graphs.
     pub(super) fn provider(&self) -> Provider {
         self.provider
+    }
+
+    /// Version of ONNX Runtime.
+    pub(super) fn version(&self) -> &str {
+        &self.opened.version
     }
 
     /// A session for one ONNX file; external weights are looked for beside it.
