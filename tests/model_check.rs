@@ -202,6 +202,36 @@ fn re_ordered_weights_are_found_out_by_graph_and_output() {
 }
 
 #[test]
+fn sums_may_differ_by_as_much_as_another_machine_makes_them() {
+    for (model, inside, outside) in [(DEMO, 9e-4, 1.1e-3), (HALF, 2.9e-2, 3.1e-2)] {
+        let copy = Copy::of(model);
+        for (part, difference, accepted) in [
+            ("mean_abs", inside, true),
+            ("projection", -inside, true),
+            ("mean_abs", -outside, false),
+            ("projection", outside, false),
+        ] {
+            let good = copy.manifest();
+            copy.change_manifest(|manifest| {
+                let sum = &mut manifest["checks"]["encoder.onnx"]["latents"][part];
+                *sum = json!(sum.as_f64().unwrap() + difference);
+            });
+            match copy.check() {
+                Ok((summary, _)) => assert!(accepted && (summary.largest_difference - inside).abs() < 1e-5),
+                Err(message) => {
+                    assert!(!accepted, "{message}");
+                    assert_names(
+                        &message,
+                        &["manifest.yaml", "encoder.onnx", &format!("checks.encoder.onnx.latents.{part}")],
+                    );
+                }
+            }
+            copy.set_manifest(&good);
+        }
+    }
+}
+
+#[test]
 fn weights_that_are_no_numbers_are_found_out() {
     let copy = Copy::of(DEMO);
     copy.edit("encoder.weights", |bytes| vec![0xff; bytes.len()]);
