@@ -5,6 +5,11 @@ TASK ?= pick_place
 SEED ?= 1
 EPISODES ?=
 OPTIMIZER ?=
+# What `make export` reads and writes.
+CHECKPOINT ?=
+ARCH ?= vjepa2_ac_vitg
+MODEL ?= models/vitg
+PRECISION ?= fp32
 # The seed that models/demo was made with.
 TRAIN_SEED ?= 0
 PYTHON ?= $(shell scripts/python.sh)
@@ -31,7 +36,7 @@ RUN := $(VENV)/bin/python -m demo --seed $(SEED) $(if $(OPTIMIZER),--optimizer $
 
 .PHONY: help
 help: ## this list
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-16s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 	@echo "Variables: TASK=pick_place|reach  SEED=$(SEED)  EPISODES=…  OPTIMIZER=response_surface|cem"
 
 .PHONY: system
@@ -74,19 +79,36 @@ eval-demo: build ## success rate over fresh scenes; leaves out/eval/TASK-SEED/
 .PHONY: train-demo
 train-demo: setup-train ## data, training, probes and export of the demo's model into models/demo
 	$(VENV)/bin/python -m sim.dataset data/demo --seed $(TRAIN_SEED)
-	$(VENV_TRAIN)/bin/python -m vjepa_ac.train --data data/demo --seed $(TRAIN_SEED) --out models/demo
+	$(VENV_TRAIN)/bin/python -m vjepa_ac.train --data data/demo --seed $(TRAIN_SEED) --out models/demo \
+		--checkpoint models/demo/checkpoint.pt
+	$(VENV_TRAIN)/bin/python -m vjepa_ac.tests.make_models demo_fp16
+
+.PHONY: export
+export: setup-train ## graphs of a checkpoint: CHECKPOINT=FILE, and MODEL=models/vitg PRECISION=fp32|fp16 ARCH=…
+	@[ -n "$(CHECKPOINT)" ] || { echo "name a checkpoint: make export CHECKPOINT=/path/to/vjepa2-ac-vitg.pt" >&2; exit 2; }
+	$(VENV_TRAIN)/bin/python -m vjepa_ac.export --checkpoint "$(CHECKPOINT)" --arch "$(ARCH)" --out "$(MODEL)" \
+		--precision $(PRECISION) --context 1 2 --horizon 1 2
+
+.PHONY: bench-reference
+bench-reference: setup-train ## the demo's graphs against the original algorithm, on this machine
+	benches/reference/run
 
 .PHONY: test
-test: test-rust test-python test-loop ## everything that needs no GPU
+test: test-export test-rust test-python test-loop ## everything that needs no GPU
+
+.PHONY: test-export
+test-export: setup-train ## the model against the original's recorded numbers, in PyTorch, in ONNX and through the node's code
+	$(VENV_TRAIN)/bin/python -m vjepa_ac.golden
+	$(VENV_TRAIN)/bin/python -m pytest -c python/pyproject.toml python/vjepa_ac
+	cargo test $(CARGO_FLAGS) $(patsubst tests/%.rs,--test %,$(wildcard tests/golden_*.rs))
 
 .PHONY: test-rust
 test-rust: setup
 	cargo test $(CARGO_FLAGS)
 
 .PHONY: test-python
-test-python: setup-train
+test-python: setup
 	$(VENV)/bin/python -m pytest -c python/pyproject.toml python/sim python/demo
-	$(VENV_TRAIN)/bin/python -m pytest -c python/pyproject.toml python/vjepa_ac
 
 .PHONY: test-loop
 # Uses the node that test-rust has built: a build of its own would differ in features of shared packages.
@@ -97,8 +119,8 @@ test-loop: test-rust
 lint: setup ## rustfmt, clippy and ruff, warnings denied
 	cargo fmt --all --check
 	cargo clippy $(CARGO_FLAGS) --all-targets -- -D warnings
-	$(VENV)/bin/ruff check --config python/pyproject.toml python scripts tests
-	$(VENV)/bin/ruff format --check --config python/pyproject.toml python scripts tests
+	$(VENV)/bin/ruff check --config python/pyproject.toml python scripts tests benches
+	$(VENV)/bin/ruff format --check --config python/pyproject.toml python scripts tests benches
 
 .PHONY: clean
 clean: ## removes builds, environments and results

@@ -15,7 +15,8 @@ from pathlib import Path
 import numpy as np
 import onnxruntime
 import yaml
-from PIL import Image
+
+from vjepa_ac.preprocess import preprocess
 
 from .demonstration import MAX_STEP, Mover, demonstrate
 from .scene import CUBE_HALF, FINGER_STROKE, IMAGE_HEIGHT, IMAGE_WIDTH, TASKS, Camera, Scene, draw_scene
@@ -32,19 +33,14 @@ class Model:
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = threads
         self.manifest = yaml.safe_load((folder / "manifest.yaml").read_text())
-        self.size = self.manifest["image_size"]
         self._encoder = onnxruntime.InferenceSession(str(folder / "encoder.onnx"), options)
         self._rollout = onnxruntime.InferenceSession(str(folder / "rollout_t1_h1.onnx"), options)
         self.calls = 0
 
     def encode(self, picture: np.ndarray) -> np.ndarray:
         """Picture u8 [H,W,3] → latents [1,N,D], by the run-time path: centre crop, resize, encoder."""
-        height, width = picture.shape[:2]
-        side = min(height, width)
-        top, left = (height - side) // 2, (width - side) // 2
-        square = Image.fromarray(picture[top : top + side, left : left + side])
-        small = np.asarray(square.resize((self.size, self.size), Image.Resampling.BILINEAR))
-        return self._encoder.run(["latents"], {"frames": small[None]})[0]
+        frame = preprocess(picture, self.manifest["image_size"], self.manifest["resize_filter"])
+        return self._encoder.run(["latents"], {"frames": frame[None]})[0]
 
     def evaluate(
         self, latents: np.ndarray, state: np.ndarray, points: np.ndarray, goal: np.ndarray

@@ -7,6 +7,7 @@ with `module.` and `backbone.`. Nothing in a file is executed: it is read with `
 from __future__ import annotations
 
 import pickle
+import zipfile
 from collections.abc import Callable
 from pathlib import Path
 
@@ -61,7 +62,8 @@ def load_checkpoint(
     path = Path(path)
     try:
         report(f"{path}: reading weights of {path.stat().st_size / 1e9:.2f} GB")
-        stored = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
+        mapped = zipfile.is_zipfile(path)  # not so in the format of PyTorch before 1.6
+        stored = torch.load(path, map_location="cpu", weights_only=True, mmap=mapped)
     except OSError as error:
         raise CheckpointError(f"{path} cannot be read: {error}") from error
     except (RuntimeError, pickle.UnpicklingError, EOFError, ValueError) as error:

@@ -171,8 +171,11 @@ def load_architecture(name_or_file: str | Path) -> Architecture:
         raise ArchitectureError(
             f"{name_or_file} is neither a file nor one of the named architectures ({names})"
         )
-    text = path.read_text(encoding="utf-8")
-    fields = json.loads(text) if path.suffix == ".json" else yaml.safe_load(text)
+    try:
+        text = path.read_text(encoding="utf-8")
+        fields = json.loads(text) if path.suffix == ".json" else yaml.safe_load(text)
+    except (ValueError, yaml.YAMLError) as error:
+        raise ArchitectureError(f"{path} is not a YAML or JSON file: {error}") from error
     if isinstance(fields, dict) and isinstance(fields.get("architecture"), dict):
         fields = fields["architecture"]
     return Architecture.from_dict(fields)

@@ -2,7 +2,8 @@
 
 What differs from the plain form, without changing the function:
 
-- One context serves all candidates. Keys and values of the earlier time steps are computed once, on batch 1.
+- One context serves all candidates. Keys and values of the earlier time steps are computed once, on batch 1,
+  and only their values copied.
 - Of the current time step, too, the patch tokens are the same for all candidates until the first attention
   has mixed the action in. Their queries, keys and values in the first block are computed once, and so is
   their attention to everything shared; a candidate only adds its action and state token to that softmax.
@@ -28,7 +29,7 @@ sums: those, and their small softmax, are f32.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -80,14 +81,10 @@ class Source:
 class Cache:
     """What the tokens of one block may attend to."""
 
-    shared: list[Source] = field(default_factory=list)
+    shared: Source | None = None
     """Of the context: batch 1."""
-    own: list[Source] = field(default_factory=list)
-    """Of each candidate: batch B."""
-
-    @property
-    def all(self) -> list[Source]:
-        return [*self.own, *self.shared]
+    own: Source | None = None
+    """Of each candidate, batch B; the shared ones are among them."""
 
 
 class Blocks:
@@ -174,29 +171,30 @@ class Blocks:
         values = g.transpose(g.reshape(values, -1, place.count, self.heads, self.head_width), 0, 2, 1, 3)
         return Source(keys, values, place.count)
 
-    def logits(self, queries: str, sources: list[Source]) -> str:
-        """Attention logits [·, heads, n, tokens of all sources]."""
-        return self.g.concat([self.g.op("MatMul", queries, source.keys) for source in sources], 3)
-
-    def weigh(self, weights: str, sources: list[Source]) -> str:
-        """Sum of the sources' values with weights [·, heads, n, tokens of all sources]."""
-        g = self.g
-        parts = [weights]
-        if len(sources) > 1:
-            lengths = g.ints(*(source.count for source in sources))
-            parts = g.op_many("Split", len(sources), weights, lengths, axis=3)
-        total = ""
-        for part, source in zip(parts, sources, strict=True):
-            one = g.op("MatMul", part, source.values)
-            total = g.op("Add", total, one) if total else one
-        return total
-
-    def attend(self, queries: str, sources: list[Source], mask: str | None = None) -> str:
-        """Attention [B, heads, n, head width] of queries to the sources; `mask` is added to the logits."""
-        logits = self.logits(queries, sources)
+    def attend(self, queries: str, source: Source, mask: str | None = None) -> str:
+        """Attention [B, heads, n, head width] of queries to a source; `mask` is added to the logits."""
+        logits = self.g.op("MatMul", queries, source.keys)
         if mask is not None:
             logits = self.g.op("Add", logits, mask)
-        return self.weigh(self.g.op("Softmax", logits, axis=-1), sources)
+        return self.g.op("MatMul", self.g.op("Softmax", logits, axis=-1), source.values)
+
+    def joined(self, *sources: Source | None) -> Source:
+        """Several groups of tokens, all of the same batch, as one."""
+        parts = [source for source in sources if source is not None]
+        keys = self.g.concat([source.keys for source in parts], 3)
+        values = self.g.concat([source.values for source in parts], 2)
+        return Source(keys, values, sum(source.count for source in parts))
+
+    def repeated(self, source: Source, batch: str) -> Source:
+        """Keys and values of batch 1 for each of `batch` candidates.
+
+        Copying them is cheaper than attending to them apart: logits, which would have to be joined and parted
+        again, are more numbers by queries over head width.
+        """
+        shape = self.g.op("Concat", batch, self.g.ints(1, 1, 1), axis=0)
+        return Source(
+            self.g.op("Expand", source.keys, shape), self.g.op("Expand", source.values, shape), source.count
+        )
 
     def finish(self, i: int, x: str, attended: str) -> str:
         """The rest of block i: x [rows, width], its attention [B, heads, n, head width] → [rows, width]."""
@@ -238,7 +236,7 @@ def emit_encoder(g: Graph, arch: Architecture, encoder: Encoder) -> None:
     place = Place((0,), 0, n)
     for i in range(arch.depth):
         normed = blocks.normed(i, x)
-        attended = blocks.attend(blocks.queries(i, normed, place), [blocks.source(i, normed, place)])
+        attended = blocks.attend(blocks.queries(i, normed, place), blocks.source(i, normed, place))
         x = blocks.finish(i, x, attended)
     x = latent_norm(g, blocks.norm("norm", encoder.norm, x), width)
     g.output(g.reshape(x, -1, n, width), "latents", ["B", n, width])
@@ -269,6 +267,7 @@ class RolloutEmitter:
             context_actions = g.input("context_actions", [1, self.past, ACTION_DIM])
             self._past_steps(context, context_states, context_actions)
         actions = g.input("actions", ["B", self.horizon, ACTION_DIM])
+        self.batch = g.op("Shape", actions, start=0, end=1)
         states = g.input("states", ["B", self.horizon, ACTION_DIM])
         goal = g.input("goal", [1, n, width])
         latents = g.slice(context, 1, self.past, self.past + 1)
@@ -315,9 +314,9 @@ class RolloutEmitter:
         for i, cache in enumerate(self.caches):
             normed = blocks.normed(i, x)
             source = blocks.source(i, normed, place)
-            cache.shared.append(source)
+            cache.shared = source
             if i + 1 < self.depth:
-                x = blocks.finish(i, x, blocks.attend(blocks.queries(i, normed, place), [source], mask))
+                x = blocks.finish(i, x, blocks.attend(blocks.queries(i, normed, place), source, mask))
 
     def _first_step(self, patches: str, condition: str, step: int) -> str:
         """Current patches [N, width] and condition tokens [B, 2, width] → patch tokens [B·N, width]."""
@@ -327,15 +326,14 @@ class RolloutEmitter:
         pair = Place((step,), 0, CONDITION_TOKENS)
         condition_rows = g.reshape(condition, -1, self.width)
         shared_normed, own_normed = blocks.normed(0, patches), blocks.normed(0, condition_rows)
-        cache.shared.append(blocks.source(0, shared_normed, frame))
+        cache.shared = blocks.joined(blocks.source(0, shared_normed, frame), cache.shared)
         own = blocks.source(0, own_normed, pair)
-        cache.own.append(own)
 
         # A softmax over the shared and a candidate's two keys: the shared part counts as one key whose logit
         # is the log of its summed exponentials and whose value is its own attention.
         queries = blocks.queries(0, shared_normed, frame)
-        logits = blocks.logits(queries, cache.shared)
-        shared = blocks.weigh(g.op("Softmax", logits, axis=-1), cache.shared)
+        logits = g.op("MatMul", queries, cache.shared.keys)
+        shared = g.op("MatMul", g.op("Softmax", logits, axis=-1), cache.shared.values)
         level = g.op("ReduceLogSumExp", g.wide(logits), g.ints(3), keepdims=1)
         own_logits = g.op("Sub", g.wide(g.op("MatMul", queries, own.keys)), level)
         weights = g.op("Softmax", g.op("Pad", own_logits, g.ints(0, 0, 0, 1, 0, 0, 0, 0)), axis=-1)
@@ -345,10 +343,12 @@ class RolloutEmitter:
         attended = g.op("Add", g.op("Mul", shared_weight, shared), mixed)
 
         x = g.reshape(patches, 1, self.n, self.width)
-        batch = g.op("Concat", g.op("Shape", condition, start=0, end=1), g.ints(self.n, self.width), axis=0)
+        batch = g.op("Concat", self.batch, g.ints(self.n, self.width), axis=0)
         x = g.op("Expand", x, batch)
+        if self.horizon > 1 or not last:
+            self._remember(0, own)
         if not last:
-            of_pair = blocks.attend(blocks.queries(0, own_normed, pair), cache.all)
+            of_pair = blocks.attend(blocks.queries(0, own_normed, pair), cache.own)
             attended = g.concat([of_pair, attended], 2)
             x = g.concat([condition, x], 1)
         x = blocks.finish(0, g.reshape(x, -1, self.width), attended)
@@ -367,12 +367,20 @@ class RolloutEmitter:
         frame = Place((step,), CONDITION_TOKENS, self.per_step)
         for i in range(start, self.depth):
             normed = blocks.normed(i, x)
-            self.caches[i].own.append(blocks.source(i, normed, everything))
+            self._remember(i, blocks.source(i, normed, everything))
             place = everything
             if i + 1 == self.depth:
                 x, normed, place = self._patch_rows(x), self._patch_rows(normed), frame
-            x = blocks.finish(i, x, blocks.attend(blocks.queries(i, normed, place), self.caches[i].all))
+            x = blocks.finish(i, x, blocks.attend(blocks.queries(i, normed, place), self.caches[i].own))
         return x
+
+    def _remember(self, i: int, source: Source) -> None:
+        """Add keys and values of each candidate's newest tokens to what block i may attend to."""
+        cache = self.caches[i]
+        known = cache.own
+        if known is None and cache.shared is not None:
+            known = self.blocks.repeated(cache.shared, self.batch)
+        cache.own = self.blocks.joined(source, known)
 
     def _patch_rows(self, x: str) -> str:
         """Tokens [B·n, width] without the condition tokens."""

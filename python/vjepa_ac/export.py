@@ -108,7 +108,8 @@ class _Writer:
             if pictures is not None:
                 step = self.facts["max_step_m"]
                 seen = pictures[-context - 1 :]
-                self._admit_ranking(path, check_ranking(ways, self.model, seen, context, horizon, step))
+                ranking = check_ranking(ways[-1], self.model, seen, context, horizon, step)
+                self._admit_ranking(path, ranking)
             self.checks[path.name] = output_sums(run)
             place = {"file": path.name, "weights": weights.path.name}
             entries.append({**place, "context": context, "horizon": horizon})

@@ -22,7 +22,7 @@ from . import __version__
 from .check import CheckError
 from .checkpoint import CheckpointError, load_checkpoint
 from .config import Architecture, ArchitectureError
-from .export import FORMAT, MANIFEST, export_model, file_sha256
+from .export import FORMAT, MANIFEST, ExportError, export_model, file_sha256
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 GOLDEN_DIR = Path(os.environ.get("VJEPA_GOLDEN_DIR", REPOSITORY.parent / "shared" / "golden"))
@@ -130,7 +130,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
                 print(f"{golden.name}: exported already")
             else:
                 export_golden(golden, parsed.out / golden.name)
-        except (ArchitectureError, CheckpointError, CheckError, OSError) as error:
+        except (ArchitectureError, CheckpointError, CheckError, ExportError, OSError) as error:
             print(f"error: {golden.name}: {error}", file=sys.stderr)
             return 1
     return 0

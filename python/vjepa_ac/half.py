@@ -47,7 +47,7 @@ _OPERATORS: dict[str, Callable[..., Tensor]] = {
     "Concat": lambda *parts, axis: torch.cat(parts, axis),
     "Conv": _conv,
     "Div": torch.div,
-    "Expand": lambda x, shape: x.expand(shape.tolist()),
+    "Expand": lambda x, shape: x.expand(torch.broadcast_shapes(x.shape, tuple(shape.tolist()))),
     "Gelu": F.gelu,
     "Gemm": lambda x, w, b: torch.addmm(b, x, w),
     "LayerNormalization": _layer_norm,
@@ -64,6 +64,8 @@ _OPERATORS: dict[str, Callable[..., Tensor]] = {
     "Sub": torch.sub,
     "Transpose": lambda x, perm: x.permute(perm),
 }
+_MOVES = {"Concat", "Expand", "Reshape", "Shape", "Slice", "Split", "Transpose"}
+"""Operators that compute nothing, so nothing is to be rounded."""
 
 
 class HalfPrecisionRun:
@@ -99,13 +101,12 @@ class HalfPrecisionRun:
             if node.op_type == "Cast":
                 results = inputs[0].to(_TYPES[attributes["to"]])
             else:
-                half = any(value.dtype == torch.float16 for value in inputs)
+                half = node.op_type not in _MOVES and any(v.dtype == torch.float16 for v in inputs)
                 if half:
                     inputs = [v.float() if v.dtype == torch.float16 else v for v in inputs]
                 results = _OPERATORS[node.op_type](*inputs, **attributes)
                 if half:
-                    several = isinstance(results, tuple)
-                    results = tuple(r.half() for r in results) if several else results.half()
+                    results = results.half()
             if len(node.output) == 1:
                 results = (results,)
             values.update(zip(node.output, results, strict=True))
