@@ -215,7 +215,7 @@ fn bench(arguments: &Arguments, clock: &Arc<dyn Clock>) -> anyhow::Result<Report
 
     let mut planning = Vec::new();
     if !arguments.no_planning {
-        tracing::info!("planning");
+        tracing::info!("measuring plans");
         let problem = planning::Problem { context: seen, goal, horizon, batch: largest };
         planning = planning::measure(&mut model, &problem, clock, limit)?;
     }

@@ -64,11 +64,20 @@ fn is_closed_pipe(error: &anyhow::Error) -> bool {
     error.downcast_ref::<std::io::Error>().is_some_and(|e| e.kind() == std::io::ErrorKind::BrokenPipe)
 }
 
-/// Log to standard error: warnings and errors, or what `RUST_LOG` says.
+/// What is logged unless `RUST_LOG` says otherwise: warnings, and what is being done, since it may take minutes.
+const LOG_FILTER: &str = "vjepa_planner=warn,vjepa_planner::bench=info,vjepa_planner::check=info";
+
+/// Log to standard error.
 fn start_log() {
-    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_not_set| EnvFilter::new("vjepa_planner=warn"));
+    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_not_set| EnvFilter::new(LOG_FILTER));
     let colours = std::io::stderr().is_terminal();
-    tracing_subscriber::fmt().with_env_filter(filter).with_ansi(colours).with_writer(std::io::stderr).init();
+    tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_ansi(colours)
+        .with_target(false)
+        .without_time()
+        .with_writer(std::io::stderr)
+        .init();
 }
 
 #[cfg(test)]
