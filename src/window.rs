@@ -5,15 +5,15 @@
 
 use crate::clock::RosTime;
 use crate::robot::pose::{Action, RobotState};
-use crate::world_model::Context;
+use crate::world_model::{Context, Latent};
 
 /// Latents and states of the newest frames, oldest first, in memory that is taken once.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub struct Window {
-    capacity: usize,
     latent_len: usize,
     max_gap_s: f64,
-    latents: Vec<f32>,
+    /// One for each frame that finds room; those beyond [`Self::len`] are not in use.
+    slots: Vec<Latent>,
     states: Vec<RobotState>,
     actions: Vec<Action>,
     stamps: Vec<RosTime>,
@@ -47,23 +47,24 @@ impl Window {
     pub fn new(capacity: usize, latent_len: usize, max_gap_s: f64) -> Self {
         let capacity = capacity.max(1);
         Self {
-            capacity,
             latent_len,
             max_gap_s,
-            latents: Vec::with_capacity(capacity * latent_len),
+            slots: (0..capacity).map(|_| Latent::zeros(latent_len)).collect(),
             states: Vec::with_capacity(capacity),
             actions: Vec::with_capacity(capacity),
             stamps: Vec::with_capacity(capacity),
         }
     }
 
-    /// Takes in the latent of the frame of `stamp` and the state of that moment; the oldest leaves a full window.
+    /// Takes in the latent of the frame of `stamp` and the state of that moment; the oldest leaves a full window. What
+    /// `latent` holds afterwards is of no meaning: nothing is copied, it changes places with one that is not in use.
     ///
     /// # Errors
-    /// [`WindowError`]; the window is then as before.
-    pub fn push(&mut self, stamp: RosTime, latent: &[f32], state: RobotState) -> Result<(), WindowError> {
-        if latent.len() != self.latent_len {
-            return Err(WindowError::LatentLength { got: latent.len(), expected: self.latent_len });
+    /// [`WindowError`]; window and latent are then as before.
+    pub fn push(&mut self, stamp: RosTime, latent: &mut Latent, state: RobotState) -> Result<(), WindowError> {
+        let got = latent.host().len();
+        if got != self.latent_len {
+            return Err(WindowError::LatentLength { got, expected: self.latent_len });
         }
         if !state.is_finite() {
             return Err(WindowError::NotFinite(state.0));
@@ -76,8 +77,8 @@ impl Window {
                 return Err(WindowError::OutOfOrder { behind_s: -gap_s });
             }
         }
-        if self.stamps.len() == self.capacity {
-            self.latents.drain(..self.latent_len);
+        if self.stamps.len() == self.slots.len() {
+            self.slots.rotate_left(1);
             self.states.remove(0);
             self.stamps.remove(0);
             if !self.actions.is_empty() {
@@ -87,7 +88,9 @@ impl Window {
         if let Some(previous) = self.states.last() {
             self.actions.push(previous.action_to(&state));
         }
-        self.latents.extend_from_slice(latent);
+        if let Some(slot) = self.slots.get_mut(self.stamps.len()) {
+            std::mem::swap(slot, latent);
+        }
         self.states.push(state);
         self.stamps.push(stamp);
         Ok(())
@@ -95,7 +98,6 @@ impl Window {
 
     /// Forgets everything.
     pub fn clear(&mut self) {
-        self.latents.clear();
         self.states.clear();
         self.actions.clear();
         self.stamps.clear();
@@ -111,9 +113,9 @@ impl Window {
         self.stamps.is_empty()
     }
 
-    /// Latents, `[len, N·D]`, oldest first.
-    pub fn latents(&self) -> &[f32] {
-        &self.latents
+    /// Latents, `[len]`, oldest first.
+    pub fn latents(&self) -> &[Latent] {
+        self.slots.get(..self.len()).unwrap_or_default()
     }
 
     /// States, `[len]`, oldest first.
@@ -128,13 +130,12 @@ impl Window {
 
     /// What the world model predicts from.
     pub fn context(&self) -> Context<'_> {
-        Context { latents: &self.latents, states: &self.states, actions: &self.actions }
+        Context { latents: self.latents(), states: &self.states, actions: &self.actions }
     }
 
     /// The newest latent and state.
-    pub fn newest(&self) -> Option<(&[f32], RobotState)> {
-        let state = *self.states.last()?;
-        Some((&self.latents[self.latents.len() - self.latent_len..], state))
+    pub fn newest(&self) -> Option<(&Latent, RobotState)> {
+        Some((self.latents().last()?, *self.states.last()?))
     }
 }
 
@@ -151,13 +152,19 @@ mod tests {
         RosTime((seconds * 1e9) as i64)
     }
 
+    fn push(window: &mut Window, seconds: f64, latent: &[f32], x: f64) -> Result<(), WindowError> {
+        window.push(stamp(seconds), &mut Latent::from_host(latent), state(x))
+    }
+
     #[test]
     fn the_oldest_frame_leaves_a_full_window_and_actions_lie_between_states() {
         let mut window = Window::new(2, 1, 1.0);
         for i in 0..3 {
-            window.push(stamp(0.25 * f64::from(i)), &[i as f32], state(f64::from(i))).unwrap();
+            push(&mut window, 0.25 * f64::from(i), &[i as f32], f64::from(i)).unwrap();
         }
-        assert_eq!(window.latents(), [1.0, 2.0]);
+        let latents: Vec<&[f32]> = window.latents().iter().map(Latent::host).collect();
+        assert_eq!(latents, [[1.0], [2.0]]);
+        assert_eq!(window.newest().unwrap().0.host(), [2.0]);
         assert_eq!(window.states(), [state(1.0), state(2.0)]);
         assert_eq!(window.actions().len(), 1);
         assert!((window.actions()[0].0[0] - 1.0).abs() < 1e-12);
@@ -166,20 +173,20 @@ mod tests {
     #[test]
     fn a_gap_starts_the_window_anew() {
         let mut window = Window::new(3, 1, 1.0);
-        window.push(stamp(0.0), &[0.0], state(0.0)).unwrap();
-        window.push(stamp(2.0), &[1.0], state(1.0)).unwrap();
+        push(&mut window, 0.0, &[0.0], 0.0).unwrap();
+        push(&mut window, 2.0, &[1.0], 1.0).unwrap();
         assert_eq!((window.len(), window.actions().len()), (1, 0));
-        window.push(stamp(-100.0), &[1.0], state(1.0)).unwrap();
+        push(&mut window, -100.0, &[1.0], 1.0).unwrap();
         assert_eq!((window.len(), window.actions().len()), (1, 0), "a clock set back");
     }
 
     #[test]
     fn what_does_not_fit_is_refused_and_changes_nothing() {
         let mut window = Window::new(3, 1, 1.0);
-        window.push(stamp(1.0), &[0.0], state(0.0)).unwrap();
-        assert!(matches!(window.push(stamp(1.25), &[0.0; 2], state(0.0)), Err(WindowError::LatentLength { .. })));
-        assert!(matches!(window.push(stamp(0.5), &[0.0], state(0.0)), Err(WindowError::OutOfOrder { .. })));
-        assert!(matches!(window.push(stamp(1.25), &[0.0], state(f64::NAN)), Err(WindowError::NotFinite(_))));
+        push(&mut window, 1.0, &[0.0], 0.0).unwrap();
+        assert!(matches!(push(&mut window, 1.25, &[0.0; 2], 0.0), Err(WindowError::LatentLength { .. })));
+        assert!(matches!(push(&mut window, 0.5, &[0.0], 0.0), Err(WindowError::OutOfOrder { .. })));
+        assert!(matches!(push(&mut window, 1.25, &[0.0], f64::NAN), Err(WindowError::NotFinite(_))));
         assert_eq!(window.len(), 1);
     }
 
@@ -190,9 +197,10 @@ mod tests {
             let mut t = 0.0;
             for (dt, x) in steps {
                 t += dt;
-                window.push(stamp(t), &[x as f32; 3], state(x)).unwrap();
+                push(&mut window, t, &[x as f32; 3], x).unwrap();
                 prop_assert!(window.len() <= capacity);
-                prop_assert_eq!(window.latents().len(), window.len() * 3);
+                prop_assert_eq!(window.latents().len(), window.len());
+                prop_assert_eq!(window.newest().unwrap().0.host(), [x as f32; 3]);
                 prop_assert_eq!(window.states().len(), window.len());
                 prop_assert_eq!(window.actions().len(), window.len() - 1);
                 prop_assert_eq!(window.newest().unwrap().1, state(x));

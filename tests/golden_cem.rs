@@ -6,7 +6,7 @@ mod common;
 
 use std::sync::{Arc, Mutex};
 
-use common::{Golden, golden_model, golden_sets};
+use common::{Golden, golden_sets, load};
 use serde_json::Value;
 use vjepa_planner::clock::SystemClock;
 use vjepa_planner::planner::action_space::{ActionSpaceConfig, Coordinate, GripperMode, Pin};
@@ -15,8 +15,7 @@ use vjepa_planner::planner::optimizer::NoiseSource;
 use vjepa_planner::planner::{Plan, PlanRequest, Planner, PlannerConfig};
 use vjepa_planner::robot::pose::RobotState;
 use vjepa_planner::world_model::preprocess::ResizeFilter;
-use vjepa_planner::world_model::runtime::RuntimeConfig;
-use vjepa_planner::world_model::{Context, ModelError, ModelSpec, OnnxWorldModel, Rollouts, WorldModel};
+use vjepa_planner::world_model::{Context, Latent, ModelError, ModelSpec, Rollouts, WorldModel};
 
 /// Recorded noise, in the order in which it was consumed.
 struct Recorded(std::vec::IntoIter<f64>);
@@ -42,11 +41,11 @@ impl WorldModel for Replay {
         &self.spec
     }
 
-    fn encode(&mut self, _frame: &[u8], _latent: &mut [f32]) -> Result<(), ModelError> {
+    fn encode(&mut self, _frame: &[f32], _latent: &mut Latent) -> Result<(), ModelError> {
         Err(ModelError::NoProblem)
     }
 
-    fn set_problem(&mut self, _context: &Context<'_>, _goal: &[f32]) -> Result<(), ModelError> {
+    fn set_problem(&mut self, _context: &Context<'_>, _goal: &Latent) -> Result<(), ModelError> {
         Ok(())
     }
 
@@ -106,11 +105,10 @@ fn plan(golden: &Golden, k: usize, run: &Value, model: &mut dyn WorldModel) -> (
     let mut planner =
         Planner::with_optimizer(config, Box::new(cem), model.spec(), Arc::new(SystemClock::new())).unwrap();
 
-    let (shape, latents) = golden.f32s("encoder_norm");
-    let len = shape[1] * shape[2];
+    let latents = golden.latents("encoder_norm");
     let start = RobotState(golden.sevens("states")[0]);
-    let context = Context { latents: &latents[..len], states: &[start], actions: &[] };
-    let request = PlanRequest { context, goal: &latents[len..2 * len], deadline: None, plan_id: 0 };
+    let context = Context { latents: &latents[..1], states: &[start], actions: &[] };
+    let request = PlanRequest { context, goal: &latents[1], deadline: None, plan_id: 0 };
     let energies = Mutex::new(Vec::new());
     let plan = planner
         .plan_observed(model, &request, &mut |_, evaluation| energies.lock().unwrap().extend(evaluation.energy))
@@ -153,8 +151,7 @@ fn with_the_recorded_energies_the_recorded_actions_come_out() {
 #[test]
 fn with_the_exported_model_energies_and_actions_are_the_recorded_ones() {
     for golden in golden_sets() {
-        let Some(path) = golden_model(&golden.name) else { continue };
-        let mut model = OnnxWorldModel::load(&path, RuntimeConfig::default()).unwrap();
+        let mut model = load(&golden.export());
         for (k, run) in golden.meta["cem"].as_array().unwrap().iter().enumerate() {
             let (plan, energies) = plan(&golden, k, run, &mut model);
             let (_, expected) = golden.floats(&format!("cem{k}_energy"));

@@ -17,16 +17,16 @@ fn frames_become_the_originals_pixels() {
         let [count, height, width, 3] = shape[..] else { panic!("{shape:?}") };
         let [_, 3, size, _] = pixel_shape[..] else { panic!("{pixel_shape:?}") };
         let mut preprocessor = Preprocessor::new(size, ResizeFilter::Bilinear);
-        let mut out = vec![0; preprocessor.output_len()];
+        let mut out = vec![0.0; preprocessor.output_len()];
         for i in 0..count {
             let data = &frames[i * height * width * 3..(i + 1) * height * width * 3];
             preprocessor.run(RgbView { width: width as u32, height: height as u32, data }, &mut out).unwrap();
             let planes = &pixels[i * 3 * size * size..(i + 1) * 3 * size * size];
             for (p, rgb) in out.chunks_exact(3).enumerate() {
                 for c in 0..3 {
-                    let found = (f32::from(rgb[c]) / 255.0 - MEAN[c]) / DEVIATION[c];
+                    let found = (rgb[c] / 255.0 - MEAN[c]) / DEVIATION[c];
                     let expected = planes[c * size * size + p];
-                    assert!((found - expected).abs() < 2e-2, "{} frame {i}: {found} {expected}", golden.name);
+                    assert!((found - expected).abs() < 1e-4, "{} frame {i}: {found} {expected}", golden.name);
                 }
             }
         }

@@ -28,7 +28,7 @@ use vjepa_planner::ros::messages::{Header, Image, JointState};
 use vjepa_planner::ros::port::Received;
 use vjepa_planner::safety::state_machine::SafetyState;
 use vjepa_planner::world_model::preprocess::{Preprocessor, ResizeFilter};
-use vjepa_planner::world_model::{Context, ModelError, ModelSpec, Rollouts, WorldModel};
+use vjepa_planner::world_model::{Context, Latent, ModelError, ModelSpec, Rollouts, WorldModel};
 
 /// Latents are two numbers: the mean brightness, twice. Energy: how far the first step is from 5 cm along x.
 struct AlwaysForward {
@@ -41,13 +41,13 @@ impl WorldModel for AlwaysForward {
         &self.spec
     }
 
-    fn encode(&mut self, frame: &[u8], latent: &mut [f32]) -> Result<(), ModelError> {
-        let mean = frame.iter().map(|v| f32::from(*v)).sum::<f32>() / frame.len() as f32 / 255.0;
-        latent.fill(if self.nan { f32::NAN } else { mean });
+    fn encode(&mut self, frame: &[f32], latent: &mut Latent) -> Result<(), ModelError> {
+        let mean = frame.iter().sum::<f32>() / frame.len() as f32 / 255.0;
+        *latent = Latent::from_host([if self.nan { f32::NAN } else { mean }; 2]);
         Ok(())
     }
 
-    fn set_problem(&mut self, _context: &Context<'_>, _goal: &[f32]) -> Result<(), ModelError> {
+    fn set_problem(&mut self, _context: &Context<'_>, _goal: &Latent) -> Result<(), ModelError> {
         Ok(())
     }
 
@@ -133,7 +133,7 @@ impl Bench {
     fn begin_task(&self) {
         let text = "{name: t, goals: [{name: there, image: there.png, max_steps: 1000}], on_timeout: abort}";
         let task = Task::parse(text, &PathBuf::from("t.yaml")).unwrap();
-        let loaded = LoadedTask { task, goal_names: vec!["there".into()], pictures: vec![255; 16 * 16 * 3] };
+        let loaded = LoadedTask { task, goal_names: vec!["there".into()], pictures: vec![255.0; 16 * 16 * 3] };
         self.tasks.send(TaskMessage { id: 1, file: "t.yaml".into(), task: Ok(loaded) }).unwrap();
     }
 

@@ -39,7 +39,7 @@ use crate::ros::port::{Port, PortError, PortExt, PublishError, Publisher, Servic
 use crate::ros::qos::QosProfile;
 use crate::safety::gate::{CommandGate, GateConfigError};
 use crate::world_model::preprocess::Preprocessor;
-use crate::world_model::{ModelError, OnnxWorldModel, WorldModel};
+use crate::world_model::{GraphSelection, LoadOptions, ModelError, OnnxWorldModel, WorldModel};
 
 /// Shortest time between two looks at what is to be reported.
 const LOOK: Duration = Duration::from_millis(10);
@@ -132,7 +132,12 @@ impl Node {
         let gripper = GripperMapping::new(&config.robot.gripper, &gripper_limits)?;
         let kinematics = InverseKinematics::new(Arc::clone(&chain), config.inverse_kinematics.clone())?;
 
-        let mut model = OnnxWorldModel::load(&config.model, config.inference)?;
+        let options = LoadOptions {
+            runtime: config.inference.clone(),
+            graphs: GraphSelection::Horizon(config.planner.horizon),
+            max_batch: config.planner.max_batch,
+        };
+        let mut model = OnnxWorldModel::load(&config.model, &options, &mut |line| tracing::info!("{line}"))?;
         model.warm_up(config.planner.max_batch)?;
         let spec = model.spec().clone();
         tracing::info!(model = %spec.name, tokens = spec.tokens, latent_dim = spec.latent_dim, "world model loaded");

@@ -25,7 +25,7 @@ use crate::safety::gate::Proposal;
 use crate::safety::state_machine::SafetyState;
 use crate::window::{Window, WindowError};
 use crate::world_model::preprocess::{PreprocessError, Preprocessor, RgbView};
-use crate::world_model::{ModelError, WorldModel, latent_energy};
+use crate::world_model::{Latent, ModelError, WorldModel, latent_energy};
 
 /// How long the thread sleeps when there is nothing to do. A frame or joint state waits at most this long.
 const IDLE: Duration = Duration::from_millis(2);
@@ -99,8 +99,9 @@ pub struct Planning {
 struct State {
     history: JointHistory,
     window: Window,
-    input: Vec<u8>,
-    latent: Vec<f32>,
+    input: Vec<f32>,
+    /// Of the newest frame, until it enters the window.
+    latent: Latent,
     task: Option<ActiveTask>,
     /// Proposal whose answer has not come yet.
     waiting_for: Option<u64>,
@@ -117,8 +118,8 @@ struct State {
 struct ActiveTask {
     loaded: LoadedTask,
     sequence: GoalSequence,
-    /// Goal latents, `[goals, N·D]`.
-    goals: Vec<f32>,
+    /// Goal latents, one per goal.
+    goals: Vec<Latent>,
     /// Rotation that the end effector had at the start; kept, as long as rotation is not searched. Taking each step's
     /// measured rotation instead would let small errors add up.
     rotation: Option<UnitQuaternion<f64>>,
@@ -132,8 +133,8 @@ impl Planning {
         let mut state = State {
             history: JointHistory::new(2048, self.execution.max_extrapolation_ms * 1e-3, 0.1),
             window: Window::new(context, latent_len, self.execution.max_gap_s),
-            input: vec![0; self.model.spec().frame_len()],
-            latent: vec![0.0; latent_len],
+            input: vec![0.0; self.model.spec().frame_len()],
+            latent: Latent::zeros(latent_len),
             task: None,
             waiting_for: None,
             next_proposal: 1,
@@ -199,9 +200,11 @@ impl Planning {
     fn begin(&mut self, loaded: LoadedTask) -> Result<ActiveTask, ModelError> {
         let spec = self.model.spec();
         let (frame_len, latent_len) = (spec.frame_len(), spec.latent_len());
-        let mut goals = vec![0.0; loaded.pictures.len() / frame_len.max(1) * latent_len];
-        for (picture, latent) in loaded.pictures.chunks_exact(frame_len).zip(goals.chunks_exact_mut(latent_len)) {
-            self.model.encode(picture, latent)?;
+        let mut goals = Vec::with_capacity(loaded.task.goals.len());
+        for picture in loaded.pictures.chunks_exact(frame_len.max(1)) {
+            let mut latent = Latent::zeros(latent_len);
+            self.model.encode(picture, &mut latent)?;
+            goals.push(latent);
         }
         let sequence = GoalSequence::new(&loaded.task);
         Ok(ActiveTask { loaded, sequence, goals, rotation: None })
@@ -273,14 +276,15 @@ impl Planning {
         let base_from_tip = self.kinematics.chain().forward(&joints.positions);
         let closedness = joints.gripper_position.map_or(0.0, |position| self.gripper.closedness(position));
         let robot = RobotState::from_pose(&base_from_tip, closedness);
-        state.window.push(stamp, &state.latent, robot)?;
+        state.window.push(stamp, &mut state.latent, robot)?;
         let rotation = *task.rotation.get_or_insert(base_from_tip.rotation);
 
-        if !advance(task, &state.latent, self.planner.config().energy, &mut state.report) {
+        let newest = state.window.newest().map(|(latent, _)| latent.host()).unwrap_or_default();
+        if !advance(task, newest, self.planner.config().energy, &mut state.report) {
             state.task = None;
             return Ok(());
         }
-        let goal = goal_latent(task, state.latent.len());
+        let Some(goal) = task.goals.get(task.sequence.goal()) else { return Ok(()) };
         let context = state.window.context();
         let deadline = started.after(Duration::from_secs_f64(self.execution.deadline_ms * 1e-3));
         state.report.plan_id += 1;
@@ -346,7 +350,8 @@ fn advance(
 ) -> bool {
     loop {
         let goal = task.sequence.goal();
-        let energy = latent_energy(latent, goal_latent(task, latent.len()), norm).unwrap_or(f64::NAN);
+        let against = task.goals.get(task.sequence.goal()).map(Latent::host).unwrap_or_default();
+        let energy = latent_energy(latent, against, norm).unwrap_or(f64::NAN);
         let decision = task.sequence.observe(energy);
         report.energy = energy;
         report.goal_index = task.sequence.goal();
@@ -371,12 +376,6 @@ fn advance(
             }
         }
     }
-}
-
-/// Latent of the goal that the sequence is at.
-fn goal_latent(task: &ActiveTask, latent_len: usize) -> &[f32] {
-    let from = task.sequence.goal() * latent_len;
-    task.goals.get(from..from + latent_len).unwrap_or_default()
 }
 
 fn note_plan(report: &mut PlanningReport, plan: &Plan, took: Duration, late: bool) {

@@ -26,7 +26,7 @@ pub struct LoadedTask {
     /// Names of the goals.
     pub goal_names: Vec<Arc<str>>,
     /// Goal images as model input, `[goals, S, S, 3]`.
-    pub pictures: Vec<u8>,
+    pub pictures: Vec<f32>,
 }
 
 /// Why a task cannot be begun.
@@ -60,7 +60,7 @@ pub enum LoadError {
 pub fn load(path: &Path, preprocessor: &mut Preprocessor) -> Result<LoadedTask, LoadError> {
     let task = Task::load(path)?;
     let frame_len = preprocessor.output_len();
-    let mut pictures = vec![0; task.goals.len() * frame_len];
+    let mut pictures = vec![0.0; task.goals.len() * frame_len];
     for (goal, input) in task.goals.iter().zip(pictures.chunks_exact_mut(frame_len)) {
         let picture =
             file::load(&goal.image).map_err(|source| LoadError::Picture { goal: goal.name.clone(), source })?;

@@ -21,7 +21,7 @@ use self::cost::{CostConfig, HostCosts};
 use self::optimizer::{CandidateBatch, Evaluation, Optimizer, SearchProblem};
 use crate::clock::{Clock, MonotonicTime};
 use crate::robot::pose::{Action, STATE_DIM};
-use crate::world_model::{Context, EnergyNorm, ModelError, ModelSpec, Rollouts, WorldModel, latent_energy};
+use crate::world_model::{Context, EnergyNorm, Latent, ModelError, ModelSpec, Rollouts, WorldModel, latent_energy};
 
 /// A setting that makes no sense.
 #[derive(Debug, Error, PartialEq)]
@@ -81,8 +81,8 @@ impl Default for PlannerConfig {
 pub struct PlanRequest<'a> {
     /// What was seen and done, up to now.
     pub context: Context<'a>,
-    /// Goal latent, [N,D].
-    pub goal: &'a [f32],
+    /// Goal latent.
+    pub goal: &'a Latent,
     /// When the plan has to be there; `None`: take the time it needs.
     pub deadline: Option<MonotonicTime>,
     /// Number of this plan; together with the seed it fixes all random numbers.
@@ -283,11 +283,11 @@ impl Planner {
             excluded: 0,
         };
         let latent_len = model.spec().latent_len();
-        let from = request.context.latents.len().saturating_sub(latent_len);
-        let newest = request.context.latents.get(from..).unwrap_or_default();
-        ModelError::check_len("goal latent", request.goal.len(), latent_len)?;
-        let energy_now = latent_energy(newest, request.goal, self.config.energy).ok_or(ModelError::Length {
-            what: "context latents",
+        let goal = request.goal.host();
+        let newest = request.context.latents.last().map(Latent::host).unwrap_or_default();
+        ModelError::check_len("goal latent", goal.len(), latent_len)?;
+        let energy_now = latent_energy(newest, goal, self.config.energy).ok_or(ModelError::Length {
+            what: "newest context latent",
             expected: latent_len,
             found: newest.len(),
         })?;
@@ -307,7 +307,7 @@ impl Planner {
         let Self { config, space, costs, optimizer, clock, memory } = self;
         let problem = SearchProblem {
             space,
-            goal: request.goal,
+            goal,
             norm: config.energy,
             costs,
             state,

@@ -3,8 +3,8 @@
 use super::*;
 use crate::clock::ManualClock;
 use crate::robot::pose::RobotState;
+use crate::world_model::layer_norm;
 use crate::world_model::preprocess::ResizeFilter;
-use crate::world_model::{layer_norm, manifest};
 use proptest::prelude::*;
 
 const TOKENS: usize = 16;
@@ -83,13 +83,13 @@ impl WorldModel for Formula {
         &self.spec
     }
 
-    fn encode(&mut self, _frame: &[u8], _latent: &mut [f32]) -> Result<(), ModelError> {
+    fn encode(&mut self, _frame: &[f32], _latent: &mut Latent) -> Result<(), ModelError> {
         Err(ModelError::NoProblem)
     }
 
-    fn set_problem(&mut self, context: &Context<'_>, goal: &[f32]) -> Result<(), ModelError> {
+    fn set_problem(&mut self, context: &Context<'_>, goal: &Latent) -> Result<(), ModelError> {
         self.state = context.states[context.states.len() - 1];
-        self.goal = goal.to_vec();
+        self.goal = goal.host().to_vec();
         Ok(())
     }
 
@@ -166,7 +166,8 @@ fn ask(
     deadline: Option<Duration>,
     plan_id: u64,
 ) -> Result<Plan, PlanError> {
-    let context = Context { latents: now, states: std::slice::from_ref(start), actions: &[] };
+    let (now, goal) = ([Latent::from_host(&**now)], &Latent::from_host(&**goal));
+    let context = Context { latents: &now, states: std::slice::from_ref(start), actions: &[] };
     let deadline = deadline.map(|d| model.clock.monotonic().after(d));
     planner.plan(model, &PlanRequest { context, goal, deadline, plan_id })
 }
@@ -399,5 +400,4 @@ fn the_configuration_reads_from_yaml() {
     assert_eq!((config.horizon, config.cem.samples, config.energy), (2, 10, EnergyNorm::L2));
     assert!(config.cost.workspace.is_some() && config.cost.action_size.is_none());
     assert!(serde_saphyr::from_str::<PlannerConfig>("optimiser: cem").is_err());
-    assert_eq!(manifest::FORMAT, 1);
 }

@@ -1,6 +1,53 @@
-//! Arithmetic on latents on the host.
+//! Latents, and arithmetic on them on the host.
 
+use std::sync::{Arc, OnceLock};
+
+use ort::value::Tensor;
 use serde::Deserialize;
+
+/// The latent of one frame: a host copy [N,D], and the same in the execution provider's memory once a model has made or
+/// used it, so that it crosses once however often it is planned with.
+#[derive(Clone, Debug, Default)]
+pub struct Latent {
+    host: Vec<f32>,
+    device: OnceLock<Arc<Tensor<f32>>>,
+}
+
+impl Latent {
+    /// A latent of `len` zeros, for a model to write to.
+    pub fn zeros(len: usize) -> Self {
+        Self::from_host(vec![0.0; len])
+    }
+
+    /// A latent of these numbers, [N,D]. It reaches the execution provider's memory when it is first used.
+    pub fn from_host(numbers: impl Into<Vec<f32>>) -> Self {
+        Self { host: numbers.into(), device: OnceLock::new() }
+    }
+
+    /// The numbers, [N,D].
+    pub fn host(&self) -> &[f32] {
+        &self.host
+    }
+
+    /// Makes this the latent that a model has made: the same `numbers` on the host and on the device.
+    ///
+    /// # Panics
+    /// When there are not as many as before.
+    pub(super) fn set(&mut self, numbers: &[f32], device: Tensor<f32>) {
+        self.host.copy_from_slice(numbers);
+        self.device = OnceLock::from(Arc::new(device));
+    }
+
+    /// What lies in an execution provider's memory.
+    pub(super) fn device(&self) -> Option<&Arc<Tensor<f32>>> {
+        self.device.get()
+    }
+
+    /// Keeps `device` with the latent, unless there is one already.
+    pub(super) fn keep(&self, device: &Arc<Tensor<f32>>) {
+        self.device.get_or_init(|| Arc::clone(device));
+    }
+}
 
 /// How far two latents are apart.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]

@@ -3,9 +3,15 @@
 //! [`WorldModel`] is what the planner sees. [`OnnxWorldModel`] implements it with ONNX graphs; tests implement it with
 //! formulas. An energy is the distance between a predicted latent and the goal's: mean |·| (L1) or mean square (L2).
 
+pub mod architecture;
+pub mod check;
+mod context_graph;
+mod facts;
+mod fixed_input;
 mod latent;
 pub mod manifest;
 mod onnx;
+pub mod operations;
 pub mod preprocess;
 pub mod runtime;
 
@@ -13,8 +19,8 @@ use std::path::PathBuf;
 
 use thiserror::Error;
 
-pub use latent::{EnergyNorm, latent_energy, layer_norm};
-pub use onnx::OnnxWorldModel;
+pub use latent::{EnergyNorm, Latent, latent_energy, layer_norm};
+pub use onnx::{GraphSelection, LoadOptions, OnnxWorldModel};
 
 use self::manifest::{Manifest, ManifestError};
 use self::preprocess::ResizeFilter;
@@ -38,12 +44,12 @@ pub struct ModelSpec {
     pub rate_hz: f64,
     /// Largest translation per coordinate and step seen in training, m.
     pub max_step_m: f64,
-    /// (context T, horizon H) of every rollout at hand.
+    /// (context T, horizon H) of every rollout that is loaded.
     pub rollouts: Vec<(usize, usize)>,
 }
 
 impl ModelSpec {
-    /// Bytes of one input picture: S·S·3.
+    /// Numbers of one input picture: S·S·3.
     pub fn frame_len(&self) -> usize {
         self.image_size * self.image_size * 3
     }
@@ -77,8 +83,8 @@ impl From<&Manifest> for ModelSpec {
 /// What was seen and done up to now: T frames, oldest first, one model step apart.
 #[derive(Clone, Copy, Debug)]
 pub struct Context<'a> {
-    /// Latents, [T,N,D].
-    pub latents: &'a [f32],
+    /// Latent of each frame, [T].
+    pub latents: &'a [Latent],
     /// Robot state at each frame, [T].
     pub states: &'a [RobotState],
     /// Actions between the frames, [T−1].
@@ -129,17 +135,15 @@ pub enum ModelError {
         /// Numbers present.
         found: usize,
     },
-    /// No graph for this context and horizon.
-    #[error("model `{model}` has no rollout for {context} context frames and horizon {horizon}; it has {available}")]
+    /// No graph for this context or horizon.
+    #[error("model `{model}` has no rollout for {wanted}; it has (context, horizon) {available:?}")]
     NoRollout {
         /// Name of the model.
         model: String,
-        /// Context asked for, frames.
-        context: usize,
-        /// Horizon asked for, steps.
-        horizon: usize,
+        /// Context in frames, horizon in steps, or both.
+        wanted: String,
         /// What there is.
-        available: String,
+        available: Vec<(usize, usize)>,
     },
     /// [`WorldModel::rollout`] before [`WorldModel::set_problem`].
     #[error("rollout asked for before a context and a goal were set")]
@@ -166,23 +170,25 @@ pub trait WorldModel: Send {
     /// Its sizes and limits.
     fn spec(&self) -> &ModelSpec;
 
-    /// Encodes one picture: `frame` u8 [S,S,3] RGB → `latent` [N,D], LayerNormed.
+    /// Encodes one picture: `frame` [S,S,3], RGB in 0..255 → `latent` [N,D], LayerNormed.
     ///
     /// # Errors
     /// [`ModelError::Length`] for buffers of another size, [`ModelError::Inference`] when the graph fails.
-    fn encode(&mut self, frame: &[u8], latent: &mut [f32]) -> Result<(), ModelError>;
+    fn encode(&mut self, frame: &[f32], latent: &mut Latent) -> Result<(), ModelError>;
 
     /// Sets what the following rollouts start from and are measured against: the context and the `goal` latent [N,D].
     ///
     /// # Errors
-    /// [`ModelError::Length`] when the parts of the context do not fit each other or the model.
-    fn set_problem(&mut self, context: &Context<'_>, goal: &[f32]) -> Result<(), ModelError>;
+    /// [`ModelError::Length`] when the parts of the context do not fit each other or the model, [`ModelError::NoRollout`]
+    /// when there is no graph for so many frames. There is no problem then.
+    fn set_problem(&mut self, context: &Context<'_>, goal: &Latent) -> Result<(), ModelError>;
 
     /// Predicts what `batch` action sequences lead to: `actions` [B,H,7], see [`Action`]. The latents are only
     /// fetched when `want_latents`.
     ///
     /// # Errors
-    /// [`ModelError::NoRollout`] when there is no graph for this context and horizon; otherwise as [`Self::encode`].
+    /// [`ModelError::NoRollout`] when there is no graph for this context and horizon, [`ModelError::NoProblem`] without
+    /// a problem; otherwise as [`Self::encode`].
     fn rollout(
         &mut self,
         actions: &[f32],

@@ -1,46 +1,109 @@
 //! The world model as ONNX graphs.
+//!
+//! Latents stay in the execution provider's memory. What a plan starts from is bound once per problem; with each call
+//! only actions and states go there and only energies come back, unless latents are asked for.
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
-use ort::session::{HasSelectedOutputs, OutputSelector, RunOptions, Session};
-use ort::value::{Outlet, TensorElementType, TensorRef, ValueType};
+use ort::memory::Allocator;
+use ort::session::{IoBinding, Session, SessionOutputs};
+use ort::value::{Outlet, Tensor, TensorElementType, TensorValueType, ValueType};
 
-use super::manifest::ModelDirectory;
-use super::runtime::{Runtime, RuntimeConfig};
-use super::{Context, ModelError, ModelSpec, Rollouts, WorldModel};
+use super::context_graph::{self, context_graph};
+use super::facts;
+use super::manifest::{GraphRole, ModelDirectory, RolloutFiles};
+use super::runtime::{Memory, Profile, Provider, Runtime, RuntimeConfig};
+use super::{Context, Latent, ModelError, ModelSpec, Rollouts, WorldModel};
 use crate::robot::pose::{Action, RobotState, STATE_DIM};
+
+/// Which rollout graphs are loaded.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum GraphSelection {
+    /// All that the manifest names.
+    #[default]
+    All,
+    /// Those that look so many steps ahead.
+    Horizon(usize),
+}
+
+/// How a model is loaded.
+#[derive(Clone, Debug)]
+pub struct LoadOptions {
+    /// What runs the graphs.
+    pub runtime: RuntimeConfig,
+    /// Which rollout graphs are needed.
+    pub graphs: GraphSelection,
+    /// Most candidates of one call. Execution providers that compile their graphs do so for batches up to this.
+    pub max_batch: usize,
+}
+
+impl Default for LoadOptions {
+    fn default() -> Self {
+        Self { runtime: RuntimeConfig::default(), graphs: GraphSelection::All, max_batch: 64 }
+    }
+}
 
 /// One encoder graph and the rollout graphs of a model directory.
 ///
 /// Robot states along a candidate depend on its actions alone, so they are composed here, in f64, and given to the graph.
 pub struct OnnxWorldModel {
     spec: ModelSpec,
-    encoder: Session,
-    encoder_file: PathBuf,
+    runtime: Runtime,
+    fallback_reason: Option<String>,
+    encoder: Graph,
+    /// [1,S,S,3], on the host.
+    frame: Tensor<f32>,
+    contexts: Vec<ContextGraph>,
     rollouts: Vec<RolloutGraph>,
-    problem: Problem,
-    /// [B,H,7], reused.
-    states: Vec<f32>,
+    problem: Option<Problem>,
+    /// Counts the problems, from 1.
+    problems: u64,
+}
+
+/// A session, and what is bound to its inputs.
+struct Graph {
+    file: PathBuf,
+    session: Session,
+    binding: IoBinding,
+}
+
+/// Joins the latents of so many frames.
+struct ContextGraph {
+    frames: usize,
+    graph: Graph,
 }
 
 struct RolloutGraph {
-    file: PathBuf,
     context: usize,
     horizon: usize,
-    session: Session,
-    energies: RunOptions<HasSelectedOutputs>,
-    energies_and_latents: RunOptions<HasSelectedOutputs>,
+    graph: Graph,
+    /// Number of the problem whose tensors are bound; 0: none.
+    bound: u64,
+    /// What goes to the device with each call.
+    candidates: Option<Candidates>,
 }
 
-/// Copies of what [`WorldModel::set_problem`] was given; their memory is reused.
-#[derive(Default)]
+/// Host memory for the inputs of a call with `batch` candidates, both [B,H,7].
+struct Candidates {
+    batch: usize,
+    actions: Tensor<f32>,
+    states: Tensor<f32>,
+}
+
+/// What [`WorldModel::set_problem`] was given.
 struct Problem {
+    number: u64,
     frames: usize,
     state: RobotState,
-    latents: Vec<f32>,
-    states: Vec<f32>,
-    actions: Vec<f32>,
-    goal: Vec<f32>,
+    /// [1,T,N,D], in the provider's memory.
+    context: Tensor<f32>,
+    /// [1,T,7], on the host.
+    states: Tensor<f32>,
+    /// [1,T−1,7], on the host; none for one frame.
+    actions: Option<Tensor<f32>>,
+    /// [1,N,D], in the provider's memory.
+    goal: Arc<Tensor<f32>>,
 }
 
 impl std::fmt::Debug for OnnxWorldModel {
@@ -52,61 +115,102 @@ impl std::fmt::Debug for OnnxWorldModel {
 impl OnnxWorldModel {
     /// Opens and checks a model directory: hashes, then names, shapes and types of every graph against the manifest.
     ///
+    /// `progress` is given a line before each graph. When the configured provider cannot be had, those of
+    /// `runtime.fallback` are tried in their order.
+    ///
     /// # Errors
-    /// [`ModelError`] names the file and the field or tensor at fault.
-    pub fn load(directory: &Path, config: RuntimeConfig) -> Result<Self, ModelError> {
-        let ModelDirectory { path, manifest } = ModelDirectory::open(directory)?;
-        let runtime = Runtime::new(config)?;
-        let spec = ModelSpec::from(&manifest);
-        let (s, n, d) = (dim(spec.image_size), dim(spec.tokens), dim(spec.latent_dim));
+    /// [`ModelError`] names the file and the field or tensor at fault, or says what the provider needs.
+    pub fn load(directory: &Path, options: &LoadOptions, progress: &mut dyn FnMut(&str)) -> Result<Self, ModelError> {
+        Self::load_verified(&ModelDirectory::open(directory)?, options, progress)
+    }
 
-        let encoder_file = path.join(&manifest.encoder.file);
-        let encoder = runtime.session(&encoder_file)?;
-        let f32 = TensorElementType::Float32;
-        check_graph(
-            &encoder_file,
-            &encoder,
-            &[Tensor { name: "frames", ty: TensorElementType::Uint8, shape: vec![-1, s, s, 3] }],
-            &[Tensor { name: "latents", ty: f32, shape: vec![-1, n, d] }],
-        )?;
-
-        let mut rollouts = Vec::with_capacity(manifest.rollouts.len());
-        for rollout in &manifest.rollouts {
-            let file = path.join(&rollout.file);
-            let session = runtime.session(&file)?;
-            let (t, h) = (dim(rollout.context), dim(rollout.horizon));
-            let mut inputs = vec![
-                Tensor { name: "context", ty: f32, shape: vec![1, t, n, d] },
-                Tensor { name: "context_states", ty: f32, shape: vec![1, t, 7] },
-                Tensor { name: "actions", ty: f32, shape: vec![-1, h, 7] },
-                Tensor { name: "states", ty: f32, shape: vec![-1, h, 7] },
-                Tensor { name: "goal", ty: f32, shape: vec![1, n, d] },
-            ];
-            if rollout.context > 1 {
-                inputs.push(Tensor { name: "context_actions", ty: f32, shape: vec![1, t - 1, 7] });
-            }
-            let outputs = [
-                Tensor { name: "energy_l1", ty: f32, shape: vec![-1] },
-                Tensor { name: "energy_l2", ty: f32, shape: vec![-1] },
-                Tensor { name: "final", ty: f32, shape: vec![-1, n, d] },
-            ];
-            check_graph(&file, &session, &inputs, &outputs)?;
-            let energies = || OutputSelector::no_default().with("energy_l1").with("energy_l2");
-            let options = |selector| {
-                RunOptions::new()
-                    .map(|options| options.with_outputs(selector))
-                    .map_err(|e| ModelError::Inference { file: file.clone(), reason: e.to_string() })
+    /// As [`Self::load`], of a directory whose files have been verified.
+    ///
+    /// # Errors
+    /// As [`Self::load`].
+    pub fn load_verified(
+        directory: &ModelDirectory,
+        options: &LoadOptions,
+        progress: &mut dyn FnMut(&str),
+    ) -> Result<Self, ModelError> {
+        let config = &options.runtime;
+        let mut reason: Option<String> = None;
+        let mut rest = config.fallback.iter().copied();
+        let mut provider = config.provider;
+        loop {
+            let error = match Self::load_on(provider, directory, options, progress) {
+                Ok(mut model) => {
+                    model.fallback_reason = reason;
+                    return Ok(model);
+                }
+                Err(error) => error,
             };
-            rollouts.push(RolloutGraph {
-                context: rollout.context,
-                horizon: rollout.horizon,
-                session,
-                energies: options(energies())?,
-                energies_and_latents: options(energies().with("final"))?,
-                file,
-            });
+            let (ModelError::Runtime(cause), Some(next)) = (&error, rest.next()) else { return Err(error) };
+            if !cause.is_of_provider() {
+                return Err(error);
+            }
+            tracing::warn!("{error}; falling back to `{next}`");
+            reason.get_or_insert_with(|| error.to_string());
+            provider = next;
         }
-        Ok(Self { spec, encoder, encoder_file, rollouts, problem: Problem::default(), states: Vec::new() })
+    }
+
+    fn load_on(
+        provider: Provider,
+        directory: &ModelDirectory,
+        options: &LoadOptions,
+        progress: &mut dyn FnMut(&str),
+    ) -> Result<Self, ModelError> {
+        let manifest = &directory.manifest;
+        let mut spec = ModelSpec::from(manifest);
+        let wanted = |horizon| match options.graphs {
+            GraphSelection::All => true,
+            GraphSelection::Horizon(wanted) => horizon == wanted,
+        };
+        let available = std::mem::take(&mut spec.rollouts);
+        spec.rollouts = available.iter().copied().filter(|(_, horizon)| wanted(*horizon)).collect();
+        if spec.rollouts.is_empty() {
+            let wanted = match options.graphs {
+                GraphSelection::All => "any horizon".to_owned(),
+                GraphSelection::Horizon(horizon) => format!("horizon {horizon}"),
+            };
+            return Err(ModelError::NoRollout { model: spec.name, wanted, available });
+        }
+        let runtime = Runtime::open(provider, &options.runtime, manifest, options.max_batch)?;
+        let size = dim(spec.image_size);
+        let (n, d) = (dim(spec.tokens), dim(spec.latent_dim));
+
+        // An encoder looks at one picture at a time.
+        let tensors = GraphTensors::encoder(size, n, d);
+        let encoder = load_graph(&runtime, directory, GraphRole::Encoder, &tensors, 1, progress)?;
+        let mut rollouts = Vec::with_capacity(spec.rollouts.len());
+        let mut contexts: Vec<ContextGraph> = Vec::new();
+        for (i, rollout) in manifest.rollouts.iter().enumerate().filter(|(_, rollout)| wanted(rollout.horizon)) {
+            let tensors = GraphTensors::rollout(dim(rollout.context), dim(rollout.horizon), n, d);
+            let role = GraphRole::Rollout(i);
+            let graph = load_graph(&runtime, directory, role, &tensors, options.max_batch, progress)?;
+            let (context, horizon) = (rollout.context, rollout.horizon);
+            rollouts.push(RolloutGraph { context, horizon, graph, bound: 0, candidates: None });
+            if !contexts.iter().any(|c| c.frames == context) {
+                let name = PathBuf::from(format!("context of {context} frames"));
+                let fail = |e: ort::Error| ModelError::Inference { file: name.clone(), reason: e.to_string() };
+                let model = context_graph(context, n, d).map_err(fail)?;
+                let session = runtime.session_in_memory(&name, model)?;
+                contexts.push(ContextGraph { frames: context, graph: Graph::new(name, session)? });
+            }
+        }
+        let frame = on_host(&encoder, [1, size, size, 3])?;
+        Ok(Self {
+            spec,
+            runtime,
+            fallback_reason: None,
+            encoder,
+            frame,
+            contexts,
+            rollouts,
+            problem: None,
+            problems: 0,
+        })
     }
 
     /// Runs every graph once with `batch` candidates, so that the first plan does not pay for ONNX Runtime's first run.
@@ -114,22 +218,93 @@ impl OnnxWorldModel {
     /// # Errors
     /// As [`WorldModel::encode`] and [`WorldModel::rollout`].
     pub fn warm_up(&mut self, batch: usize) -> Result<(), ModelError> {
-        let frame = vec![127; self.spec.frame_len()];
-        let mut latent = vec![0.0; self.spec.latent_len()];
+        let frame = vec![127.0; self.spec.frame_len()];
+        let mut latent = Latent::zeros(self.spec.latent_len());
         self.encode(&frame, &mut latent)?;
         let mut out = Rollouts::default();
         for (context, horizon) in self.spec.rollouts.clone() {
+            let latents = vec![latent.clone(); context];
             let states = vec![RobotState::default(); context];
             let actions = vec![Action::default(); context - 1];
-            let context = Context { latents: &latent.repeat(context), states: &states, actions: &actions };
-            self.set_problem(&context, &latent)?;
+            self.set_problem(&Context { latents: &latents, states: &states, actions: &actions }, &latent)?;
             let candidates = vec![0.0; batch * horizon * STATE_DIM];
             for want_latents in [false, true] {
                 self.rollout(&candidates, batch, horizon, want_latents, &mut out)?;
             }
         }
-        self.problem.frames = 0;
+        self.problem = None;
         Ok(())
+    }
+
+    /// The execution provider in use.
+    pub fn provider(&self) -> Provider {
+        self.runtime.provider()
+    }
+
+    /// Why the configured execution provider is not the one in use; `None` when it is.
+    pub fn fallback_reason(&self) -> Option<&str> {
+        self.fallback_reason.as_deref()
+    }
+
+    /// Version of ONNX Runtime.
+    pub fn runtime_version(&self) -> &str {
+        self.runtime.version()
+    }
+
+    /// Runs the graph of a rollout with `batch` candidates on inputs as `numbers` gives them for name and length, not on
+    /// a problem; every output by name.
+    ///
+    /// # Errors
+    /// As [`WorldModel::rollout`].
+    pub(super) fn rollout_raw(
+        &mut self,
+        rollout: &RolloutFiles,
+        batch: usize,
+        numbers: impl Fn(&str, usize) -> Vec<f32>,
+    ) -> Result<Vec<(&'static str, Vec<f32>)>, ModelError> {
+        let (t, h) = (rollout.context, rollout.horizon);
+        let (n, d) = (dim(self.spec.tokens), dim(self.spec.latent_dim));
+        let Some(loaded) = self.rollouts.iter_mut().find(|r| (r.context, r.horizon) == (t, h)) else {
+            let wanted = format!("{t} context frames and horizon {h}");
+            return Err(ModelError::NoRollout {
+                model: self.spec.name.clone(),
+                wanted,
+                available: self.spec.rollouts.clone(),
+            });
+        };
+        loaded.bound = 0;
+        loaded.candidates = None;
+        let graph = &mut loaded.graph;
+        let tensors = GraphTensors::rollout(dim(t), dim(h), n, d);
+        let sized = |shape: &[i64]| shape.iter().map(|&size| if size < 0 { dim(batch) } else { size }).collect();
+        for input in &tensors.inputs {
+            let shape: Vec<i64> = sized(&input.shape);
+            let values = numbers(input.name, shape.iter().product::<i64>().try_into().unwrap_or(0));
+            let tensor = Tensor::from_array((shape, values)).map_err(|e| graph.failure(&e))?;
+            graph.bind(input.name, &tensor)?;
+        }
+        let names: Vec<&'static str> = tensors.outputs.iter().map(|output| output.name).collect();
+        let outputs = graph.run(&names, &self.runtime, Memory::Host)?;
+        let read = |output: &GraphTensor| {
+            let shape: Vec<i64> = sized(&output.shape);
+            let len = shape.iter().product::<i64>().try_into().unwrap_or(0);
+            Ok((output.name, outputs.read(output.name, len)?.to_vec()))
+        };
+        tensors.outputs.iter().map(read).collect()
+    }
+
+    /// `latent` as [1,N,D] in the provider's memory. It is brought there once.
+    fn on_device(&self, latent: &Latent) -> Result<Arc<Tensor<f32>>, ModelError> {
+        let (n, d) = (dim(self.spec.tokens), dim(self.spec.latent_dim));
+        // That of another model may lie elsewhere or have another shape.
+        if let Some(tensor) = latent.device().filter(|t| self.runtime.holds(t) && **t.shape() == [1, n, d]) {
+            return Ok(Arc::clone(tensor));
+        }
+        let fail = |e: ort::Error| self.encoder.failure(&e);
+        let host = Tensor::from_array(([1, n, d], latent.host().to_vec())).map_err(fail)?;
+        let tensor = Arc::new(self.runtime.copy_to(Memory::Device, &host).map_err(fail)?);
+        latent.keep(&tensor);
+        Ok(tensor)
     }
 }
 
@@ -138,32 +313,58 @@ impl WorldModel for OnnxWorldModel {
         &self.spec
     }
 
-    fn encode(&mut self, frame: &[u8], latent: &mut [f32]) -> Result<(), ModelError> {
+    fn encode(&mut self, frame: &[f32], latent: &mut Latent) -> Result<(), ModelError> {
         ModelError::check_len("frame", frame.len(), self.spec.frame_len())?;
-        ModelError::check_len("latent", latent.len(), self.spec.latent_len())?;
-        let fail = |e: ort::Error| ModelError::Inference { file: self.encoder_file.clone(), reason: e.to_string() };
-        let size = self.spec.image_size;
-        let input = TensorRef::from_array_view(([1, size, size, 3], frame)).map_err(fail)?;
-        let outputs = self.encoder.run(ort::inputs!["frames" => input]).map_err(fail)?;
-        copy_output(&outputs, "latents", &self.encoder_file, latent.len(), |values| latent.copy_from_slice(values))
+        ModelError::check_len("latent", latent.host().len(), self.spec.latent_len())?;
+        let Self { encoder, runtime, .. } = self;
+        write(&mut self.frame, frame);
+        encoder.bind("frames", &self.frame)?;
+        let device = encoder.run(&["latents"], runtime, Memory::Device)?.take("latents")?;
+        let host = runtime.copy_to(Memory::Host, &device).map_err(|e| encoder.failure(&e))?;
+        let (_, numbers) = host.try_extract_tensor::<f32>().map_err(|e| encoder.failure(&e))?;
+        ModelError::check_len("encoder output `latents`", numbers.len(), self.spec.latent_len())?;
+        latent.set(numbers, device);
+        Ok(())
     }
 
-    fn set_problem(&mut self, context: &Context<'_>, goal: &[f32]) -> Result<(), ModelError> {
+    fn set_problem(&mut self, context: &Context<'_>, goal: &Latent) -> Result<(), ModelError> {
+        self.problem = None;
         let frames = context.states.len();
         let latent = self.spec.latent_len();
-        ModelError::check_len("context latents", context.latents.len(), frames * latent)?;
+        ModelError::check_len("context latents", context.latents.len(), frames)?;
         ModelError::check_len("context actions", context.actions.len(), frames.saturating_sub(1))?;
-        ModelError::check_len("goal latent", goal.len(), latent)?;
+        for (what, one) in context.latents.iter().map(|l| ("context latent", l)).chain([("goal latent", goal)]) {
+            ModelError::check_len(what, one.host().len(), latent)?;
+        }
         let Some(&state) = context.states.last() else {
             return Err(ModelError::Length { what: "context states", expected: 1, found: 0 });
         };
-        let problem = &mut self.problem;
-        problem.frames = frames;
-        problem.state = state;
-        replace(&mut problem.latents, context.latents.iter().copied());
-        replace(&mut problem.states, context.states.iter().flat_map(|s| s.0).map(|v| v as f32));
-        replace(&mut problem.actions, context.actions.iter().flat_map(|a| a.0).map(|v| v as f32));
-        replace(&mut problem.goal, goal.iter().copied());
+        let tensors = context.latents.iter().map(|l| self.on_device(l)).collect::<Result<Vec<_>, _>>()?;
+        let goal = self.on_device(goal)?;
+        let Some(ContextGraph { graph, .. }) = self.contexts.iter_mut().find(|c| c.frames == frames) else {
+            let wanted = format!("{frames} context frames");
+            return Err(ModelError::NoRollout {
+                model: self.spec.name.clone(),
+                wanted,
+                available: self.spec.rollouts.clone(),
+            });
+        };
+        for (t, tensor) in tensors.iter().enumerate() {
+            graph.bind(&context_graph::input(t), tensor)?;
+        }
+        let joined =
+            graph.run(&[context_graph::CONTEXT], &self.runtime, Memory::Device)?.take(context_graph::CONTEXT)?;
+        let rows = |rows: Vec<[f64; STATE_DIM]>| {
+            let numbers: Vec<f32> = rows.iter().flatten().map(|v| *v as f32).collect();
+            Tensor::from_array(([1, rows.len(), STATE_DIM], numbers)).map_err(|e| graph.failure(&e))
+        };
+        let states = rows(context.states.iter().map(|s| s.0).collect())?;
+        let actions = match context.actions {
+            [] => None,
+            actions => Some(rows(actions.iter().map(|a| a.0).collect())?),
+        };
+        self.problems += 1;
+        self.problem = Some(Problem { number: self.problems, frames, state, context: joined, states, actions, goal });
         Ok(())
     }
 
@@ -175,93 +376,217 @@ impl WorldModel for OnnxWorldModel {
         want_latents: bool,
         out: &mut Rollouts,
     ) -> Result<(), ModelError> {
-        let problem = &self.problem;
-        if problem.frames == 0 {
-            return Err(ModelError::NoProblem);
-        }
+        let Some(problem) = &self.problem else { return Err(ModelError::NoProblem) };
         ModelError::check_len("actions", actions.len(), batch * horizon * STATE_DIM)?;
         let wanted = (problem.frames, horizon);
-        let Some(graph) = self.rollouts.iter_mut().find(|g| (g.context, g.horizon) == wanted) else {
+        let Some(rollout) = self.rollouts.iter_mut().find(|g| (g.context, g.horizon) == wanted) else {
             return Err(ModelError::NoRollout {
                 model: self.spec.name.clone(),
-                context: problem.frames,
-                horizon,
-                available: format!("(context, horizon) {:?}", self.spec.rollouts),
+                wanted: format!("{} context frames and horizon {horizon}", problem.frames),
+                available: self.spec.rollouts.clone(),
             });
         };
-        compose_states(&problem.state, actions, horizon, &mut self.states);
-
-        let file = &graph.file;
-        let fail = |e: ort::Error| ModelError::Inference { file: file.clone(), reason: e.to_string() };
-        let (t, n, d) = (problem.frames, self.spec.tokens, self.spec.latent_dim);
-        let mut inputs = ort::inputs![
-            "context" => TensorRef::from_array_view(([1, t, n, d], &*problem.latents)).map_err(fail)?,
-            "context_states" => TensorRef::from_array_view(([1, t, STATE_DIM], &*problem.states)).map_err(fail)?,
-            "actions" => TensorRef::from_array_view(([batch, horizon, STATE_DIM], actions)).map_err(fail)?,
-            "states" => TensorRef::from_array_view(([batch, horizon, STATE_DIM], &*self.states)).map_err(fail)?,
-            "goal" => TensorRef::from_array_view(([1, n, d], &*problem.goal)).map_err(fail)?,
-        ];
-        if t > 1 {
-            let past = TensorRef::from_array_view(([1, t - 1, STATE_DIM], &*problem.actions)).map_err(fail)?;
-            inputs.push(("context_actions".into(), past.into()));
-        }
-        let options = if want_latents { &graph.energies_and_latents } else { &graph.energies };
-        let outputs = graph.session.run_with_options(inputs, options).map_err(fail)?;
-        copy_output(&outputs, "energy_l1", file, batch, |v| replace(&mut out.energy_l1, v.iter().copied()))?;
-        copy_output(&outputs, "energy_l2", file, batch, |v| replace(&mut out.energy_l2, v.iter().copied()))?;
+        rollout.bind(problem)?;
+        rollout.bind_candidates(&problem.state, actions, batch)?;
+        let graph = &mut rollout.graph;
+        let names: &[&str] =
+            if want_latents { &["energy_l1", "energy_l2", "final"] } else { &["energy_l1", "energy_l2"] };
+        let outputs = graph.run(names, &self.runtime, Memory::Host)?;
+        out.energy_l1.clear();
+        out.energy_l1.extend_from_slice(outputs.read("energy_l1", batch)?);
+        out.energy_l2.clear();
+        out.energy_l2.extend_from_slice(outputs.read("energy_l2", batch)?);
         out.latents.clear();
         if want_latents {
-            let len = batch * self.spec.latent_len();
-            copy_output(&outputs, "final", file, len, |v| out.latents.extend_from_slice(v))?;
+            out.latents.extend_from_slice(outputs.read("final", batch * self.spec.latent_len())?);
         }
         Ok(())
     }
 }
 
+impl RolloutGraph {
+    /// Binds what all candidates of a problem share, once.
+    fn bind(&mut self, problem: &Problem) -> Result<(), ModelError> {
+        if self.bound == problem.number {
+            return Ok(());
+        }
+        self.bound = 0;
+        self.graph.bind("context", &problem.context)?;
+        self.graph.bind("context_states", &problem.states)?;
+        if let Some(actions) = &problem.actions {
+            self.graph.bind("context_actions", actions)?;
+        }
+        self.graph.bind("goal", &problem.goal)?;
+        self.bound = problem.number;
+        Ok(())
+    }
+
+    /// Binds `actions` [B,H,7] and the states along them, which start from `state`.
+    fn bind_candidates(&mut self, state: &RobotState, actions: &[f32], batch: usize) -> Result<(), ModelError> {
+        let Self { graph, candidates, horizon, .. } = self;
+        if candidates.as_ref().is_none_or(|c| c.batch != batch) {
+            let shape = [dim(batch), dim(*horizon), dim(STATE_DIM)];
+            *candidates = Some(Candidates { batch, actions: on_host(graph, shape)?, states: on_host(graph, shape)? });
+        }
+        let Some(candidates) = candidates else { return Ok(()) };
+        write(&mut candidates.actions, actions);
+        compose_states(state, actions, *horizon, candidates.states.extract_tensor_mut().1);
+        // Binding is what brings the numbers to the device.
+        graph.bind("actions", &candidates.actions)?;
+        graph.bind("states", &candidates.states)
+    }
+}
+
+impl Graph {
+    fn new(file: PathBuf, session: Session) -> Result<Self, ModelError> {
+        match session.create_binding() {
+            Ok(binding) => Ok(Self { file, session, binding }),
+            Err(e) => Err(ModelError::Inference { file, reason: e.to_string() }),
+        }
+    }
+
+    fn failure(&self, error: &ort::Error) -> ModelError {
+        ModelError::Inference { file: self.file.clone(), reason: error.to_string() }
+    }
+
+    /// Gives an input its value until it is bound again; a value on the host is copied to the provider's memory now.
+    fn bind(&mut self, name: &str, value: &Tensor<f32>) -> Result<(), ModelError> {
+        self.binding.bind_input(name, value).map_err(|e| self.failure(&e))
+    }
+
+    /// Runs with the bound inputs; the outputs of these names come to `memory`.
+    fn run(&mut self, names: &[&str], runtime: &Runtime, memory: Memory) -> Result<Outputs<'_>, ModelError> {
+        let Self { file, session, binding } = self;
+        let fail = |e: ort::Error| ModelError::Inference { file: file.clone(), reason: e.to_string() };
+        // Bound anew for every run: an output keeps the shape and memory of the run before otherwise.
+        binding.clear_outputs();
+        for name in names {
+            binding.bind_output_to_device(*name, runtime.memory(memory)).map_err(fail)?;
+        }
+        Ok(Outputs { values: session.run_binding(binding).map_err(fail)?, file })
+    }
+}
+
+/// What a graph gave.
+struct Outputs<'a> {
+    values: SessionOutputs<'a>,
+    file: &'a Path,
+}
+
+impl Outputs<'_> {
+    fn failure(&self, reason: String) -> ModelError {
+        ModelError::Inference { file: self.file.to_path_buf(), reason }
+    }
+
+    /// The tensor of one output.
+    fn take(mut self, name: &str) -> Result<Tensor<f32>, ModelError> {
+        let value = self.values.remove(name).ok_or_else(|| self.failure(format!("output `{name}` is missing")))?;
+        value.downcast::<TensorValueType<f32>>().map_err(|e| self.failure(format!("output `{name}`: {e}")))
+    }
+
+    /// The numbers of one output on the host, when there are as many as expected.
+    fn read(&self, name: &str, expected: usize) -> Result<&[f32], ModelError> {
+        let value = self.values.get(name).ok_or_else(|| self.failure(format!("output `{name}` is missing")))?;
+        let (shape, values) =
+            value.try_extract_tensor::<f32>().map_err(|e| self.failure(format!("output `{name}`: {e}")))?;
+        if values.len() != expected {
+            return Err(self.failure(format!("output `{name}` has shape {shape:?}, {expected} numbers were expected")));
+        }
+        Ok(values)
+    }
+}
+
+/// Uninitialised host memory of this shape; `graph` is named in errors.
+fn on_host<const RANK: usize>(graph: &Graph, shape: [i64; RANK]) -> Result<Tensor<f32>, ModelError> {
+    Tensor::new(&Allocator::default(), shape).map_err(|e| graph.failure(&e))
+}
+
+fn write(to: &mut Tensor<f32>, numbers: &[f32]) {
+    to.extract_tensor_mut().1.copy_from_slice(numbers);
+}
+
 /// States along each candidate, [B,H,7]: the state that each action starts from.
-fn compose_states(start: &RobotState, actions: &[f32], horizon: usize, states: &mut Vec<f32>) {
-    states.clear();
-    for sequence in actions.chunks_exact(horizon.max(1) * STATE_DIM) {
+fn compose_states(start: &RobotState, actions: &[f32], horizon: usize, states: &mut [f32]) {
+    let len = horizon.max(1) * STATE_DIM;
+    for (sequence, states) in actions.chunks_exact(len).zip(states.chunks_exact_mut(len)) {
         let mut state = *start;
-        for (h, action) in sequence.chunks_exact(STATE_DIM).enumerate() {
-            states.extend(state.0.map(|v| v as f32));
-            if h + 1 < horizon {
-                let mut step = [0.0; STATE_DIM];
-                step.iter_mut().zip(action).for_each(|(to, from)| *to = f64::from(*from));
-                state = state.compose(&Action(step));
-            }
+        let steps = sequence.as_chunks::<STATE_DIM>().0.iter().zip(states.as_chunks_mut::<STATE_DIM>().0);
+        for (action, to) in steps {
+            *to = state.0.map(|v| v as f32);
+            state = state.compose(&Action(action.map(f64::from)));
         }
     }
 }
 
-fn replace<T>(buffer: &mut Vec<T>, with: impl Iterator<Item = T>) {
-    buffer.clear();
-    buffer.extend(with);
+/// Opens one graph of a model directory and compares it with the manifest.
+fn load_graph(
+    runtime: &Runtime,
+    directory: &ModelDirectory,
+    role: GraphRole,
+    tensors: &GraphTensors,
+    max_batch: usize,
+    progress: &mut dyn FnMut(&str),
+) -> Result<Graph, ModelError> {
+    let file = directory.path.join(directory.manifest.graph_file(role));
+    let session = runtime.session(&file, &tensors.profile(max_batch), progress)?;
+    let metadata = session.metadata().ok().and_then(|metadata| metadata.custom(facts::KEY));
+    facts::check(directory, role, metadata.as_deref())?;
+    check_graph(&file, &session, &tensors.inputs, &tensors.outputs)?;
+    Graph::new(file, session)
 }
 
-/// Hands the numbers of one output to `take` when there are as many as expected.
-fn copy_output(
-    outputs: &ort::session::SessionOutputs<'_>,
-    name: &str,
-    file: &Path,
-    expected: usize,
-    take: impl FnOnce(&[f32]),
-) -> Result<(), ModelError> {
-    let fail = |reason: String| ModelError::Inference { file: file.to_path_buf(), reason };
-    let value = outputs.get(name).ok_or_else(|| fail(format!("output `{name}` is missing")))?;
-    let (shape, values) = value.try_extract_tensor::<f32>().map_err(|e| fail(format!("output `{name}`: {e}")))?;
-    if values.len() != expected {
-        return Err(fail(format!("output `{name}` has shape {shape:?}, {expected} numbers were expected")));
+/// Inputs and outputs that a graph must have.
+struct GraphTensors {
+    inputs: Vec<GraphTensor>,
+    outputs: Vec<GraphTensor>,
+}
+
+impl GraphTensors {
+    /// The encoder's, for pictures of side `s`, `n` tokens of width `d`.
+    fn encoder(s: i64, n: i64, d: i64) -> Self {
+        Self {
+            inputs: vec![GraphTensor::new("frames", &[-1, s, s, 3])],
+            outputs: vec![GraphTensor::new("latents", &[-1, n, d])],
+        }
     }
-    take(values);
-    Ok(())
+
+    /// Those of a rollout over `h` steps from `t` frames.
+    fn rollout(t: i64, h: i64, n: i64, d: i64) -> Self {
+        let mut inputs = vec![
+            GraphTensor::new("context", &[1, t, n, d]),
+            GraphTensor::new("context_states", &[1, t, 7]),
+            GraphTensor::new("actions", &[-1, h, 7]),
+            GraphTensor::new("states", &[-1, h, 7]),
+            GraphTensor::new("goal", &[1, n, d]),
+        ];
+        if t > 1 {
+            inputs.push(GraphTensor::new("context_actions", &[1, t - 1, 7]));
+        }
+        let outputs = vec![
+            GraphTensor::new("energy_l1", &[-1]),
+            GraphTensor::new("energy_l2", &[-1]),
+            GraphTensor::new("final", &[-1, n, d]),
+        ];
+        Self { inputs, outputs }
+    }
+
+    /// The shapes that inputs of a dynamic batch take, from 1 to `max_batch`.
+    fn profile(&self, max_batch: usize) -> Profile {
+        let inputs = self.inputs.iter().filter(|t| t.shape.contains(&-1));
+        Profile { max_batch, inputs: inputs.map(|t| (t.name, t.shape.clone())).collect() }
+    }
 }
 
-/// A tensor that a graph must have; −1 is a dynamic dimension.
-struct Tensor<'a> {
-    name: &'a str,
-    ty: TensorElementType,
+/// An f32 tensor that a graph must have; −1 is the dynamic batch.
+struct GraphTensor {
+    name: &'static str,
     shape: Vec<i64>,
+}
+
+impl GraphTensor {
+    fn new(name: &'static str, shape: &[i64]) -> Self {
+        Self { name, shape: shape.to_vec() }
+    }
 }
 
 fn dim(size: usize) -> i64 {
@@ -272,19 +597,24 @@ fn dim(size: usize) -> i64 {
 fn check_graph(
     file: &Path,
     session: &Session,
-    inputs: &[Tensor<'_>],
-    outputs: &[Tensor<'_>],
+    inputs: &[GraphTensor],
+    outputs: &[GraphTensor],
 ) -> Result<(), ModelError> {
     check_tensors(file, "input", session.inputs(), inputs)?;
     check_tensors(file, "output", session.outputs(), outputs)
 }
 
-fn check_tensors(file: &Path, what: &'static str, found: &[Outlet], expected: &[Tensor<'_>]) -> Result<(), ModelError> {
+fn check_tensors(
+    file: &Path,
+    what: &'static str,
+    found: &[Outlet],
+    expected: &[GraphTensor],
+) -> Result<(), ModelError> {
     let fail = |name: &str, reason: String, expected: String| {
         Err(ModelError::Graph { file: file.to_path_buf(), what, name: name.to_owned(), reason, expected })
     };
     for want in expected {
-        let describe = || format!("{} {:?} (-1: any)", want.ty, want.shape);
+        let describe = || format!("{} {:?} (-1: any)", TensorElementType::Float32, want.shape);
         let Some(outlet) = found.iter().find(|o| o.name() == want.name) else {
             let names: Vec<&str> = found.iter().map(Outlet::name).collect();
             return fail(want.name, format!("is missing (there are {names:?})"), describe());
@@ -295,7 +625,8 @@ fn check_tensors(file: &Path, what: &'static str, found: &[Outlet], expected: &[
         // An output's shape may be unknown until the graph runs; it is checked again then. An input's may not.
         let fits = |found: i64, want: i64| found == want || (what == "output" && found < 0);
         let same_rank = shape.len() == want.shape.len() || (what == "output" && shape.is_empty());
-        if *ty != want.ty || !same_rank || !shape.iter().zip(&want.shape).all(|(f, w)| fits(*f, *w)) {
+        if *ty != TensorElementType::Float32 || !same_rank || !shape.iter().zip(&want.shape).all(|(f, w)| fits(*f, *w))
+        {
             return fail(want.name, format!("is {ty} {:?}", &shape[..]), describe());
         }
     }
@@ -315,9 +646,8 @@ mod tests {
         let a = [0.01, 0.02, -0.03, 0.1, 0.0, 0.2, 0.9];
         let b = [-0.01, 0.0, 0.0, 0.0, 0.0, 0.0, -0.1];
         let actions: Vec<f32> = [a, b, b, a].concat().iter().map(|v| *v as f32).collect();
-        let mut states = Vec::new();
+        let mut states = vec![0.0; 2 * 2 * 7];
         compose_states(&start, &actions, 2, &mut states);
-        assert_eq!(states.len(), 2 * 2 * 7);
         let as_f32 = |s: RobotState| s.0.map(|v| v as f32);
         assert_eq!(states[..7], as_f32(start));
         let next = as_f32(start.compose(&Action(a)));

@@ -7,11 +7,14 @@ use std::path::{Path, PathBuf};
 use safetensors::SafeTensors;
 use safetensors::tensor::Dtype;
 use serde_json::Value;
+use sha2::{Digest, Sha256};
+use vjepa_planner::world_model::{Latent, LoadOptions, OnnxWorldModel};
 
-/// A golden set: `NAME_meta.json` and `NAME_vectors.safetensors`.
+/// A golden set: `NAME.pt`, `NAME_meta.json` and `NAME_vectors.safetensors`.
 pub struct Golden {
     pub name: String,
     pub meta: Value,
+    checkpoint: PathBuf,
     tensors: Tensors,
 }
 
@@ -47,20 +50,47 @@ pub fn golden_sets() -> Vec<Golden> {
         .map(|name| Golden {
             meta: serde_json::from_slice(&std::fs::read(directory.join(format!("{name}_meta.json"))).unwrap()).unwrap(),
             tensors: Tensors::read(&directory.join(format!("{name}_vectors.safetensors"))),
+            checkpoint: directory.join(format!("{name}.pt")),
             name,
         })
         .collect()
 }
 
-/// The golden checkpoint as a model directory; says so when it is not there.
-pub fn golden_model(name: &str) -> Option<PathBuf> {
-    // Only the set that lies in the repository has been exported.
-    let path = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/golden_model");
-    let there = name == "golden_a" && path.join("manifest.yaml").is_file();
-    if !there {
-        println!("skipped: {name} has not been exported to {}", path.display());
+/// A directory of the repository.
+pub fn in_repository(path: &str) -> PathBuf {
+    PathBuf::from(env!("CARGO_MANIFEST_DIR")).join(path)
+}
+
+/// Opens a model without saying so.
+pub fn load(path: &Path) -> OnnxWorldModel {
+    OnnxWorldModel::load(path, &LoadOptions::default(), &mut |_| {}).unwrap()
+}
+
+impl Golden {
+    /// The checkpoint as a model directory. Fails when it has not been exported.
+    pub fn export(&self) -> PathBuf {
+        let bytes = std::fs::read(&self.checkpoint).unwrap_or_else(|e| panic!("{}: {e}", self.checkpoint.display()));
+        let sha256: String = Sha256::digest(bytes).iter().map(|b| format!("{b:02x}")).collect();
+        let mut seen = Vec::new();
+        for parent in ["tests/models", "out/golden_models"].map(in_repository) {
+            for entry in std::fs::read_dir(&parent).into_iter().flatten() {
+                let path = entry.unwrap().path();
+                let manifest = std::fs::read_to_string(path.join("manifest.yaml")).unwrap_or_default();
+                // Half precision computes something else.
+                if manifest.contains(&sha256) && manifest.contains("precision: fp32") {
+                    return path;
+                }
+                seen.push(path);
+            }
+        }
+        panic!("{} has not been exported ({seen:?}): run `make test-export`", self.checkpoint.display())
     }
-    there.then_some(path)
+
+    /// The latents of a tensor [T,N,D].
+    pub fn latents(&self, name: &str) -> Vec<Latent> {
+        let (shape, numbers) = self.f32s(name);
+        numbers.chunks_exact(shape[1] * shape[2]).map(Latent::from_host).collect()
+    }
 }
 
 impl Tensors {

@@ -1,0 +1,48 @@
+//! Options that the commands share.
+
+use std::path::PathBuf;
+
+use clap::Args;
+use serde::Deserialize;
+use serde::de::IntoDeserializer;
+use serde::de::value::{Error, StrDeserializer};
+
+use vjepa_planner::world_model::runtime::{Provider, RuntimeConfig};
+
+/// Which model, and what runs it.
+#[derive(Args, Debug)]
+pub struct ModelOptions {
+    /// Model directory: the one with `manifest.yaml`
+    #[arg(long, value_name = "DIR")]
+    pub model: PathBuf,
+    /// What runs the graphs: cpu, cuda or tensorrt
+    #[arg(long, value_name = "P", default_value = "cpu", value_parser = provider)]
+    provider: Provider,
+    /// What to use when that cannot be had, in this order; without it, that is an error
+    #[arg(long, value_name = "P,…", value_delimiter = ',', value_parser = provider)]
+    fallback: Vec<Provider>,
+    /// Processor threads inside one operation
+    #[arg(long, value_name = "N", default_value_t = RuntimeConfig::default().intra_op_threads)]
+    threads: usize,
+    /// One JSON object on standard output instead of text; units are in the names
+    #[arg(long)]
+    pub json: bool,
+}
+
+impl ModelOptions {
+    /// How sessions are made.
+    pub fn runtime(&self) -> RuntimeConfig {
+        RuntimeConfig {
+            provider: self.provider,
+            fallback: self.fallback.clone(),
+            intra_op_threads: self.threads,
+            ..RuntimeConfig::default()
+        }
+    }
+}
+
+/// By the name that it has in the node's parameters.
+fn provider(name: &str) -> Result<Provider, Error> {
+    let name: StrDeserializer<'_, Error> = name.into_deserializer();
+    Provider::deserialize(name)
+}

@@ -1,0 +1,123 @@
+//! The command `vjepa-planner` on the demo's model. Nothing here depends on how fast the machine is.
+
+#![allow(clippy::unwrap_used, clippy::panic, reason = "this is test code")]
+
+use std::path::Path;
+use std::process::Command;
+
+use serde_json::Value;
+
+/// Exit status, standard output and standard error.
+fn run(arguments: &[&str]) -> (Option<i32>, String, String) {
+    let output = Command::new(env!("CARGO_BIN_EXE_vjepa-planner"))
+        .args(arguments)
+        .current_dir(env!("CARGO_MANIFEST_DIR"))
+        .output()
+        .unwrap();
+    let text = |bytes| String::from_utf8(bytes).unwrap();
+    (output.status.code(), text(output.stdout), text(output.stderr))
+}
+
+fn good(arguments: &[&str]) -> String {
+    let (status, out, err) = run(arguments);
+    assert_eq!(status, Some(0), "{arguments:?}: {out}{err}");
+    out
+}
+
+fn refusal(arguments: &[&str], words: &[&str]) {
+    let (status, _, err) = run(arguments);
+    assert!(matches!(status, Some(1 | 2)), "{arguments:?}: {status:?} {err}");
+    assert!(words.iter().all(|word| err.contains(word)), "{arguments:?}, {words:?}: {err}");
+}
+
+#[test]
+fn check_says_that_the_demo_is_good() {
+    let text = good(&["check", "--model", "models/demo"]);
+    assert!(text.lines().last().unwrap().starts_with("good: demo"), "{text}");
+    assert!(text.contains("encoder.weights") && text.contains("note    checkpoint.pt"), "{text}");
+    let report: Value = serde_json::from_str(&good(&["check", "--model", "models/demo", "--json"])).unwrap();
+    assert_eq!((&report["good"], &report["graphs"]), (&Value::from(true), &Value::from(3)));
+    assert!(report["largest_difference"].as_f64().unwrap() <= report["accepted_difference"].as_f64().unwrap());
+    let outputs = report["findings"].as_array().unwrap().iter().filter(|f| f["kind"] == "output");
+    assert_eq!(outputs.count(), 7);
+}
+
+#[test]
+fn check_names_what_is_wrong_and_fails() {
+    let copy = tempfile::tempdir().unwrap();
+    for entry in std::fs::read_dir(Path::new(env!("CARGO_MANIFEST_DIR")).join("models/demo")).unwrap() {
+        let entry = entry.unwrap();
+        std::fs::copy(entry.path(), copy.path().join(entry.file_name())).unwrap();
+    }
+    std::fs::write(copy.path().join("encoder.weights"), "x").unwrap();
+    let model = copy.path().to_str().unwrap();
+    refusal(&["check", "--model", model], &["error: ", "encoder.weights", "manifest.yaml"]);
+    let (status, out, _) = run(&["check", "--model", model, "--json"]);
+    assert_eq!((status, out.as_str()), (Some(1), ""));
+}
+
+/// Asserts that every number below `value` is finite and above zero; counts them.
+fn positive(path: &str, value: &Value) -> usize {
+    match value {
+        Value::Number(number) => {
+            let number = number.as_f64().unwrap();
+            assert!(number.is_finite() && number > 0.0, "{path} is {number}");
+            1
+        }
+        Value::Object(map) => map.iter().map(|(key, value)| positive(&format!("{path}.{key}"), value)).sum(),
+        Value::Array(list) => list.iter().map(|value| positive(path, value)).sum(),
+        _ => 0,
+    }
+}
+
+#[test]
+fn bench_reports_every_figure() {
+    let arguments = ["bench", "--model", "models/demo", "--runs", "3", "--batch", "1,4", "--threads", "2", "--json"];
+    let report: Value = serde_json::from_str(&good(&arguments)).unwrap();
+    assert!(positive("report", &report) > 40, "{report}");
+    for key in ["model", "precision", "checkpoint_sha256", "provider", "cpu", "onnxruntime_version", "version"] {
+        assert!(report[key].is_string(), "{key}: {}", report[key]);
+    }
+    assert_eq!((&report["threads"], &report["fallback_reason"]), (&Value::from(2), &Value::Null));
+    assert_eq!((&report["context_frames"], &report["horizon_steps"]), (&Value::from(1), &Value::from(1)));
+    let batches: Vec<_> = report["rollout"].as_array().unwrap().iter().map(|row| row["batch"].clone()).collect();
+    assert_eq!(batches, [1, 4]);
+    for row in report["rollout"].as_array().unwrap().iter().chain([&report["encode"]]) {
+        assert_eq!(row["runs"], 3);
+    }
+    let planned: Vec<_> = report["planning"].as_array().unwrap().iter().map(|row| row["optimizer"].clone()).collect();
+    assert_eq!(planned, ["response_surface", "cem"]);
+    assert!(report["set_up"]["total_s"].as_f64() > report["set_up"]["files_s"].as_f64());
+    assert_eq!(report["set_up"]["graphs"].as_array().unwrap().len(), 2);
+}
+
+#[test]
+fn bench_prints_tables_with_a_word_on_few_runs() {
+    let text = good(&["bench", "--model", "models/demo", "--runs", "2", "--batch", "3", "--horizon", "2"]);
+    for word in ["ONNX Runtime", "encode", "batch 3", "GFLOP/s", "response_surface", "cem", "peak memory", "horizon 2"]
+    {
+        assert!(text.contains(word), "{word}: {text}");
+    }
+    assert!(text.contains("* fewer than 100 runs"), "{text}");
+    let text = good(&["bench", "--model", "models/demo", "--runs", "1", "--batch", "1", "--no-planning"]);
+    assert!(!text.contains("response_surface"), "{text}");
+}
+
+#[test]
+fn what_cannot_be_measured_is_said() {
+    refusal(&["bench", "--model", "nowhere"], &["nowhere/manifest.yaml", "cannot be read"]);
+    refusal(&["bench", "--model", "models/demo", "--context", "2"], &["demo", "--context 2", "(1, 2)"]);
+    refusal(&["bench", "--model", "models/demo", "--batch", "0"], &["--batch", "1..100000"]);
+    refusal(&["bench", "--model", "models/demo", "--threads", "0"], &["intra_op_threads", "0"]);
+    refusal(&["check", "--model", "models/demo", "--provider", "gpu"], &["--provider", "`cuda`"]);
+    refusal(&["check"], &["--model"]);
+}
+
+#[test]
+fn help_says_what_the_commands_do() {
+    let text = good(&["--help"]);
+    assert!(text.contains("check") && text.contains("bench") && text.contains("vjepa_ac.export"), "{text}");
+    for command in ["check", "bench"] {
+        assert!(good(&[command, "--help"]).contains("--provider"));
+    }
+}
