@@ -12,6 +12,7 @@ use vjepa_planner::clock::SystemClock;
 use vjepa_planner::planner::{PlanRequest, Planner, PlannerConfig};
 use vjepa_planner::robot::pose::{Action, RobotState};
 use vjepa_planner::world_model::preprocess::{Preprocessor, RgbView};
+use vjepa_planner::world_model::runtime::{Provider, RuntimeConfig};
 use vjepa_planner::world_model::{
     Context, EnergyNorm, GraphSelection, Latent, LoadOptions, OnnxWorldModel, Rollouts, WorldModel, latent_energy,
     layer_norm,
@@ -199,4 +200,29 @@ fn only_the_rollouts_that_are_asked_for_are_loaded() {
     assert!(lines[1].contains("rollout_t1_h2.onnx"), "{lines:?}");
     let error = load(7).unwrap_err().to_string();
     assert!(error.contains("horizon 7") && error.contains("golden_a"), "{error}");
+}
+
+#[test]
+fn a_provider_that_cannot_be_had_falls_back_when_that_is_configured_and_only_then() {
+    let path = in_repository("tests/models/golden_a");
+    let load = |fallback: &[Provider]| {
+        let runtime =
+            RuntimeConfig { provider: Provider::Cuda, fallback: fallback.to_vec(), ..RuntimeConfig::default() };
+        OnnxWorldModel::load(&path, &LoadOptions { runtime, ..LoadOptions::default() }, &mut |_| {})
+    };
+    let error = match load(&[]) {
+        Ok(model) => {
+            println!("skipped: there is a GPU");
+            assert_eq!((model.provider(), model.fallback_reason()), (Provider::Cuda, None));
+            return;
+        }
+        Err(error) => error.to_string(),
+    };
+    assert!(error.contains("`cuda` cannot be had"), "{error}");
+    let error = load(&[Provider::Tensorrt]).unwrap_err().to_string();
+    assert!(error.contains("`tensorrt` cannot be had"), "{error}");
+    let mut model = load(&[Provider::Tensorrt, Provider::Cpu]).unwrap();
+    assert_eq!(model.provider(), Provider::Cpu);
+    assert!(model.fallback_reason().unwrap().contains("`cuda` cannot be had"));
+    model.warm_up(3).unwrap();
 }

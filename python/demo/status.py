@@ -48,6 +48,8 @@ class NodeStatus:
     frames_dropped: int = 0
     optimizer: str = ""
     model: str = ""
+    provider: str = ""
+    provider_fallback: str = ""
 
     @property
     def task_ended(self) -> bool:
@@ -57,7 +59,7 @@ class NodeStatus:
     @classmethod
     def parse(cls, level: int, message: str, values: Mapping[str, str]) -> NodeStatus:
         """From level, text and key-value pairs of a DiagnosticStatus; unknown keys are ignored."""
-        texts = ("state", "task", "error", "goal", "optimizer", "model")
+        texts = ("state", "task", "error", "goal", "optimizer", "model", "provider", "provider_fallback")
         counts = (
             "task_id",
             "goal_index",

@@ -138,14 +138,18 @@ impl Node {
             max_batch: config.planner.max_batch,
         };
         let mut model = OnnxWorldModel::load(&config.model, &options, &mut |line| tracing::info!("{line}"))?;
+        tracing::info!("{}: first runs", model.provider());
         model.warm_up(config.planner.max_batch)?;
         let spec = model.spec().clone();
-        tracing::info!(model = %spec.name, tokens = spec.tokens, latent_dim = spec.latent_dim, "world model loaded");
+        let (provider, tokens, latent_dim) = (model.provider(), spec.tokens, spec.latent_dim);
+        tracing::info!(model = %spec.name, tokens, latent_dim, %provider, "world model loaded");
         let planner = Planner::new(config.planner.clone(), &spec, Arc::clone(&clock))?;
         let identity = Identity {
             node: port.node().fully_qualified(),
             model: spec.name.clone(),
             optimizer: planner.optimizer_name().to_owned(),
+            provider: provider.to_string(),
+            provider_fallback: model.fallback_reason().unwrap_or_default().to_owned(),
         };
 
         let camera_topic = resolved(&*port, &config.camera.topic)?;

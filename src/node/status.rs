@@ -106,6 +106,10 @@ pub struct Identity {
     pub model: String,
     /// Optimizer name.
     pub optimizer: String,
+    /// What the world model runs on.
+    pub provider: String,
+    /// Why that is not what was configured; empty when it is.
+    pub provider_fallback: String,
 }
 
 /// The status message.
@@ -131,7 +135,7 @@ pub fn status(
     let level = match motion.state {
         SafetyState::Faulted => DiagnosticStatus::ERROR,
         SafetyState::Holding => DiagnosticStatus::WARN,
-        _ if !problem.is_empty() => DiagnosticStatus::WARN,
+        _ if !problem.is_empty() || !identity.provider_fallback.is_empty() => DiagnosticStatus::WARN,
         _ => DiagnosticStatus::OK,
     };
     let goal = match planning.task_state {
@@ -144,8 +148,12 @@ pub fn status(
         ),
         _ => String::new(),
     };
+    let fallback = match &*identity.provider_fallback {
+        "" => String::new(),
+        reason => format!(", on `{}` because {reason}", identity.provider),
+    };
     let message = format!(
-        "{state}, task {}{goal}{}{problem}",
+        "{state}, task {}{goal}{}{problem}{fallback}",
         planning.task_state.name(),
         if problem.is_empty() { "" } else { ": " }
     );
@@ -185,6 +193,8 @@ pub fn status(
             KeyValue::new("action", format!("{:.4} {:.4} {:.4} {:.3}", a[0], a[1], a[2], a[6])),
             KeyValue::new("optimizer", &identity.optimizer),
             KeyValue::new("model", &identity.model),
+            KeyValue::new("provider", &identity.provider),
+            KeyValue::new("provider_fallback", &identity.provider_fallback),
             KeyValue::new("frame_age_ms", age_ms(camera)),
             KeyValue::new("joint_state_age_ms", age_ms(joints)),
         ],

@@ -505,7 +505,7 @@ fn external_files(onnx: &[u8]) -> BTreeSet<String> {
 }
 
 /// SHA-256 of a file, lower-case hexadecimal, and its size in bytes.
-fn sha256_of(path: &Path) -> std::io::Result<(String, u64)> {
+pub(super) fn sha256_of(path: &Path) -> std::io::Result<(String, u64)> {
     let mut reader = BufReader::with_capacity(1 << 16, File::open(path)?);
     let mut hasher = Sha256::new();
     let mut buffer = [0_u8; 1 << 13];

@@ -176,7 +176,7 @@ impl OnnxWorldModel {
             };
             return Err(ModelError::NoRollout { model: spec.name, wanted, available });
         }
-        let runtime = Runtime::open(provider, &options.runtime, manifest, options.max_batch)?;
+        let mut runtime = Runtime::open(provider, &options.runtime, directory, options.max_batch)?;
         let size = dim(spec.image_size);
         let (n, d) = (dim(spec.tokens), dim(spec.latent_dim));
 
@@ -199,6 +199,7 @@ impl OnnxWorldModel {
                 contexts.push(ContextGraph { frames: context, graph: Graph::new(name, session)? });
             }
         }
+        runtime.loaded()?;
         let frame = on_host(&encoder, [1, size, size, 3])?;
         Ok(Self {
             spec,
@@ -233,7 +234,7 @@ impl OnnxWorldModel {
             }
         }
         self.problem = None;
-        Ok(())
+        Ok(self.runtime.loaded()?)
     }
 
     /// The execution provider in use.

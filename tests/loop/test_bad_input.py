@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 from itertools import pairwise
 from pathlib import Path
 
+import onnxruntime
 import pytest
 from PIL import Image as Picture
 
@@ -15,6 +16,9 @@ from sim.dds import RELIABLE, SENSOR, Image, JointState
 
 STILL_S = 1.5
 """How long the command topics are watched."""
+
+WARN = 1
+"""Level of a DiagnosticStatus."""
 
 
 @pytest.fixture
@@ -84,6 +88,31 @@ def test_a_truncated_graph_is_named(tmp_path: Path) -> None:
 
 def test_a_urdf_without_the_tip_is_named(tmp_path: Path) -> None:
     assert_refused(tmp_path, ["robot.tip_frame:=flange9"], "flange9", "panda.urdf")
+
+
+@pytest.mark.skipif(Path("/dev/nvidia0").exists(), reason="there is a GPU")
+def test_a_provider_that_cannot_be_had_ends_the_node(tmp_path: Path) -> None:
+    words = "`cuda` cannot be had", "onnxruntime-gpu" if not gpu_library() else "NVIDIA driver"
+    assert_refused(tmp_path, ["inference.provider:=cuda"], *words)
+
+
+@pytest.mark.skipif(Path("/dev/nvidia0").exists(), reason="there is a GPU")
+def test_a_fallback_that_is_configured_is_taken_and_said(tmp_path: Path) -> None:
+    parameters = ["inference.provider:=cuda", "inference.fallback:=[cpu]"]
+    with PlannerNode(tmp_path / "node.log", *parameters) as node, Robot() as robot:
+        wait_for(lambda: robot.status.provider == "cpu" and not robot.status.error, 30, "the node runs on the CPU")
+        status = robot.status
+        assert status.level == WARN
+        assert "`cuda` cannot be had" in status.provider_fallback
+        assert "`cuda` cannot be had" in status.message
+        robot.load_task(write_task(tmp_path, scenery(1)))
+        wait_for(lambda: len(robot.trajectories) >= 1, 30, "the arm moves")
+        assert node.log().count("falling back to `cpu`") == 1
+
+
+def gpu_library() -> bool:
+    """Whether ONNX Runtime was built for NVIDIA GPUs."""
+    return any(Path(onnxruntime.__file__).parent.glob("capi/libonnxruntime_providers_cuda.so"))
 
 
 @pytest.mark.parametrize("content", [None, b"", b"not a picture"])

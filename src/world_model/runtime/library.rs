@@ -1,5 +1,4 @@
 //! Where ONNX Runtime's library is found, and what lies beside it.
-#![allow(dead_code, reason = "what CUDA and TensorRT need comes next")]
 
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
@@ -12,21 +11,6 @@ use super::RuntimeError;
 pub const LIBRARY_VARIABLE: &str = "ORT_DYLIB_PATH";
 /// Brings the library into the project's virtual environment.
 pub const INSTALL_COMMAND: &str = "python3 -m venv .venv && .venv/bin/pip install onnxruntime";
-
-/// Libraries of CUDA that a provider may need; each after those that it needs itself.
-pub(super) const CUDA_LIBRARIES: [&str; 8] = [
-    "libcudart.so",
-    "libnvJitLink.so",
-    "libnvrtc.so",
-    "libcublasLt.so",
-    "libcublas.so",
-    "libcurand.so",
-    "libcufft.so",
-    "libcudnn.so",
-];
-/// Libraries of TensorRT; each after those that it needs itself.
-pub(super) const TENSORRT_LIBRARIES: [&str; 4] =
-    ["libnvinfer_builder_resource", "libnvinfer.so", "libnvinfer_plugin.so", "libnvonnxparser.so"];
 
 /// ONNX Runtime's library in this process.
 #[derive(Clone, Debug)]
@@ -65,22 +49,22 @@ pub(super) fn open() -> Result<Opened, RuntimeError> {
         .with_telemetry(false)
         .build()
         .map_err(|e| RuntimeError::Start(e.to_string()))?;
-    let version = version(&library.path, ort::info());
+    // The file that was opened may have a version in its name where the link to it has none.
+    let version = version(&loaded("libonnxruntime.so").unwrap_or_else(|| library.path.clone()));
     tracing::info!(library = %library.path.display(), found_by = library.found_by, version, "ONNX Runtime opened");
     let opened = Opened { environment, library, version };
     *slot = Some(opened.clone());
     Ok(opened)
 }
 
-/// The version at the end of the file's name (`libonnxruntime.so.1.31.1`), or the one in ONNX Runtime's description of
-/// its build (`git-branch=rel-1.31.1`).
-fn version(library: &Path, build: &str) -> String {
+/// The version at the end of the library's name (`libonnxruntime.so.1.31.1`), otherwise as much as the library says.
+fn version(library: &Path) -> String {
     let is_version = |text: &&str| text.contains('.') && text.chars().all(|c| c.is_ascii_digit() || c == '.');
     let name = library.file_name().and_then(|n| n.to_str()).unwrap_or_default();
-    let in_name = name.split_once(".so.").map(|(_, version)| version).filter(is_version);
-    let in_build =
-        || build.split([' ', ',', ';']).find_map(|word| word.split_once("rel-").map(|(_, v)| v)).filter(is_version);
-    in_name.or_else(in_build).unwrap_or("1").to_owned()
+    match name.split_once(".so.").map(|(_, version)| version).filter(is_version) {
+        Some(version) => version.to_owned(),
+        None => ort::util::probe(library).map_or_else(|| "1.*".to_owned(), |minor| format!("1.{minor}.*")),
+    }
 }
 
 /// The working directory, and the executable's directory with all above it.
@@ -149,6 +133,15 @@ impl Library {
     }
 }
 
+/// The file of a library that this process has opened, by the beginning of its name.
+pub(super) fn loaded(name: &str) -> Option<PathBuf> {
+    let maps = std::fs::read_to_string("/proc/self/maps").ok()?;
+    maps.lines()
+        .filter_map(|line| Some(Path::new(line.get(line.find('/')?..)?)))
+        .find(|path| path.file_name().and_then(|file| file.to_str()).is_some_and(|file| file.starts_with(name)))
+        .map(Path::to_path_buf)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -170,11 +163,13 @@ mod tests {
     }
 
     #[test]
-    fn the_version_is_read_from_the_name_or_the_build() {
-        let build = "ORT Build Info: git-branch=rel-1.31.1, git-commit-id=f2dd6f3, build type=Release";
-        assert_eq!(version(Path::new("/x/libonnxruntime.so.1.30.0"), build), "1.30.0");
-        assert_eq!(version(Path::new("/x/libonnxruntime.so"), build), "1.31.1");
-        assert_eq!(version(Path::new("/x/libonnxruntime.so.old"), "git-branch=main"), "1");
+    fn the_version_is_read_from_the_name() {
+        assert_eq!(version(Path::new("/x/libonnxruntime.so.1.30.0")), "1.30.0");
+        assert_eq!(version(Path::new("/x/libonnxruntime.so")), "1.*");
+        assert_eq!(version(Path::new("/x/libonnxruntime.so.old")), "1.*");
+        let opened = open().unwrap();
+        assert!(opened.version.starts_with("1."), "{}", opened.version);
+        assert!(loaded("libonnxruntime.so").is_some());
     }
 
     #[test]
@@ -198,11 +193,11 @@ mod tests {
         let names = |found: Vec<PathBuf>| -> Vec<String> {
             found.iter().map(|p| p.file_name().unwrap().to_string_lossy().into_owned()).collect()
         };
-        let cuda = names(library.installed_beside(&CUDA_LIBRARIES));
-        assert_eq!(cuda, ["libcublasLt.so.13", "libcublas.so.13", "libcudnn.so.9"]);
-        assert_eq!(names(library.installed_beside(&TENSORRT_LIBRARIES)), ["libnvinfer.so.10"]);
+        let found =
+            names(library.installed_beside(&["libcublasLt.so", "libcublas.so", "libcudnn.so", "libnvinfer.so"]));
+        assert_eq!(found, ["libcublasLt.so.13", "libcublas.so.13", "libcudnn.so.9", "libnvinfer.so.10"]);
         let elsewhere = Library { path: PathBuf::from("libonnxruntime.so"), found_by: "system" };
-        assert!(elsewhere.installed_beside(&CUDA_LIBRARIES).is_empty());
+        assert!(elsewhere.installed_beside(&["lib"]).is_empty());
         assert_eq!(elsewhere.pip(), ".venv/bin/pip");
         std::fs::create_dir_all(dir.path().join("bin")).unwrap();
         std::fs::write(dir.path().join("bin/pip"), b"").unwrap();

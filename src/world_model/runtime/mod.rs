@@ -2,12 +2,17 @@
 //!
 //! The only module that knows execution providers. The library is opened at run time, so that one binary serves all.
 
+mod engine_cache;
 mod library;
+mod nvidia;
+mod tensorrt;
 
 use std::fmt;
 use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
 
 use ort::editor::Model;
+use ort::ep::{CUDA, ExecutionProvider as _, ExecutionProviderDispatch, TensorRT};
 use ort::memory::{AllocationDevice, AllocatorType, MemoryInfo, MemoryType};
 use ort::session::Session;
 use ort::session::builder::{GraphOptimizationLevel, SessionBuilder};
@@ -15,9 +20,12 @@ use ort::value::Tensor;
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
+use self::engine_cache::{CacheLock, EngineCache};
 use self::library::Opened;
 pub use self::library::{INSTALL_COMMAND, LIBRARY_VARIABLE};
-use super::manifest::Manifest;
+use self::tensorrt::{Facts, TensorRt};
+use super::context_graph::context_graph;
+use super::manifest::ModelDirectory;
 
 /// What runs the graphs.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
@@ -102,6 +110,14 @@ pub enum RuntimeError {
         /// What ONNX Runtime said.
         reason: String,
     },
+    /// What is compiled cannot be kept where it would be safe.
+    #[error("{path}: no place for compiled graphs: {reason}; make it safe or name another directory in `cache_dir`")]
+    Cache {
+        /// The directory or file at fault.
+        path: PathBuf,
+        /// What is wrong.
+        reason: String,
+    },
     /// ONNX Runtime could not be set up.
     #[error("ONNX Runtime cannot be started: {0}")]
     Start(String),
@@ -112,7 +128,7 @@ impl RuntimeError {
     pub fn is_of_provider(&self) -> bool {
         match self {
             Self::Provider { provider, .. } | Self::Load { provider, .. } => *provider != Provider::Cpu,
-            Self::LibraryMissing { .. } | Self::Threads(_) | Self::Start(_) => false,
+            Self::LibraryMissing { .. } | Self::Threads(_) | Self::Cache { .. } | Self::Start(_) => false,
         }
     }
 }
@@ -126,7 +142,6 @@ pub(super) enum Memory {
     Host,
 }
 
-#[allow(dead_code, reason = "TensorRT comes next")]
 /// The batches that a graph is asked for.
 #[derive(Clone, Debug)]
 pub(super) struct Profile {
@@ -136,12 +151,19 @@ pub(super) struct Profile {
     pub(super) inputs: Vec<(&'static str, Vec<i64>)>,
 }
 
+/// Sessions are made one after the other: TensorRT must not compile two graphs at once.
+static LOADING: Mutex<()> = Mutex::new(());
+
 /// ONNX Runtime, opened and configured for one execution provider.
 #[derive(Debug)]
 pub(super) struct Runtime {
     opened: Opened,
     provider: Provider,
+    device_id: i32,
     intra_op_threads: usize,
+    tensorrt: Option<TensorRt>,
+    /// Held until all graphs are loaded.
+    cache_lock: Option<CacheLock>,
     device: MemoryInfo<'static>,
     host: MemoryInfo<'static>,
 }
@@ -154,8 +176,8 @@ impl Runtime {
     pub(super) fn open(
         provider: Provider,
         config: &RuntimeConfig,
-        _manifest: &Manifest,
-        _max_batch: usize,
+        model: &ModelDirectory,
+        max_batch: usize,
     ) -> Result<Self, RuntimeError> {
         if !(1..=256).contains(&config.intra_op_threads) {
             return Err(RuntimeError::Threads(config.intra_op_threads));
@@ -170,7 +192,23 @@ impl Runtime {
             Provider::Cpu => host.clone(),
             Provider::Cuda | Provider::Tensorrt => memory(AllocationDevice::CUDA, config.device_id)?,
         };
-        Ok(Self { opened, provider, intra_op_threads: config.intra_op_threads, device, host })
+        let mut runtime = Self {
+            opened,
+            provider,
+            device_id: config.device_id,
+            intra_op_threads: config.intra_op_threads,
+            tensorrt: None,
+            cache_lock: None,
+            device,
+            host,
+        };
+        if provider != Provider::Cpu {
+            runtime.try_provider()?;
+        }
+        if provider == Provider::Tensorrt {
+            runtime.set_up_tensorrt(config, model, max_batch)?;
+        }
+        Ok(runtime)
     }
 
     /// What runs the graphs.
@@ -183,6 +221,66 @@ impl Runtime {
         &self.opened.version
     }
 
+    /// Finds out whether the provider's code, its libraries and the GPU are there.
+    fn try_provider(&self) -> Result<(), RuntimeError> {
+        let (provider, opened) = (self.provider, &self.opened);
+        let with_code = CUDA::is_available().unwrap_or(false)
+            && (provider != Provider::Tensorrt || TensorRT::is_available().unwrap_or(false));
+        if !with_code {
+            return Err(nvidia::not_in_library(provider, opened));
+        }
+        nvidia::prepare(provider, opened)?;
+        if provider == Provider::Tensorrt {
+            let device = TensorRT::default().with_device_id(self.device_id).build();
+            self.builder([device]).map_err(|e| nvidia::failed(provider, opened, &e))?;
+        }
+        let failed = |reason: String| nvidia::failed(provider, opened, &reason);
+        // The smallest graph there is: CUDA is asked for the GPU when a session is made.
+        let builder = self.builder([self.cuda()]).map_err(failed)?;
+        let graph = context_graph(1, 1, 1).map_err(|e| RuntimeError::Start(e.to_string()))?;
+        graph.into_session(&builder).map_err(|e| failed(e.to_string()))?;
+        Ok(())
+    }
+
+    fn set_up_tensorrt(
+        &mut self,
+        config: &RuntimeConfig,
+        model: &ModelDirectory,
+        max_batch: usize,
+    ) -> Result<(), RuntimeError> {
+        let precision = model.manifest.precision;
+        let library = nvidia::tensorrt_library().unwrap_or_default();
+        let variable = |name| std::env::var_os(name).unwrap_or_default();
+        let (visible, order) = (variable("CUDA_VISIBLE_DEVICES"), variable("CUDA_DEVICE_ORDER"));
+        let cache = match nvidia::gpus() {
+            Some(gpus) if !library.identity.is_empty() => {
+                let facts = Facts {
+                    files: &model.manifest.files,
+                    precision,
+                    max_batch,
+                    onnxruntime: &format!("{} {}", self.opened.version, ort::info()),
+                    tensorrt: &library.identity,
+                    gpus: &gpus,
+                    device: &format!("{} of {visible:?} in order {order:?}", config.device_id),
+                };
+                let (xdg, home) = (std::env::var_os("XDG_CACHE_HOME"), std::env::var_os("HOME"));
+                let root = engine_cache::root(&config.cache_dir, xdg.map(PathBuf::from), home.map(PathBuf::from))?;
+                let (cache, lock) = EngineCache::open(&root, &facts.key())?;
+                self.cache_lock = Some(lock);
+                Some(cache)
+            }
+            _ => {
+                tracing::warn!("the driver does not say which GPU this is: compiled graphs are not kept");
+                None
+            }
+        };
+        let size = |name: &String| model.path.join(name).metadata().map_or(0, |metadata| metadata.len());
+        let large = model.manifest.files.keys().map(size).any(|bytes| bytes > tensorrt::LARGE);
+        let (device_id, major) = (config.device_id, library.major);
+        self.tensorrt = Some(TensorRt { device_id, precision, major, large, cache });
+        Ok(())
+    }
+
     /// A session for one ONNX file; external weights are looked for beside it.
     ///
     /// # Errors
@@ -190,29 +288,71 @@ impl Runtime {
     pub(super) fn session(
         &self,
         file: &Path,
-        _profile: &Profile,
+        profile: &Profile,
         progress: &mut dyn FnMut(&str),
     ) -> Result<Session, RuntimeError> {
+        let _one_at_a_time = LOADING.lock().unwrap_or_else(PoisonError::into_inner);
         let name = file.file_name().unwrap_or_default().to_string_lossy();
-        progress(&format!("{}: loading {name}", self.provider));
-        let load = |reason: String| RuntimeError::Load { file: file.to_path_buf(), provider: self.provider, reason };
-        self.builder().map_err(load)?.commit_from_file(file).map_err(|e| load(e.to_string()))
+        let provider = self.provider;
+        match &self.tensorrt {
+            Some(tensorrt) if !tensorrt.has(file) => {
+                progress(&format!("{provider}: building {name}, minutes the first time"));
+            }
+            _ => progress(&format!("{provider}: loading {name}")),
+        }
+        let load = |reason: String| RuntimeError::Load { file: file.to_path_buf(), provider, reason };
+        let builder = match (&self.tensorrt, provider) {
+            // CUDA runs what TensorRT does not take.
+            (Some(tensorrt), _) => {
+                let tensorrt = tensorrt.provider(file, profile).build();
+                self.builder([tensorrt, self.cuda()])
+            }
+            (None, Provider::Cpu) => self.builder([]),
+            (None, _) => self.builder([self.cuda()]),
+        };
+        builder.map_err(load)?.commit_from_file(file).map_err(|e| load(e.to_string()))
     }
 
-    /// A session for a graph that was made here; `name` stands for it in errors.
+    /// A session for a graph that was made here; `name` stands for it in errors. Too small to be compiled.
     ///
     /// # Errors
     /// [`RuntimeError::Load`] with the name and ONNX Runtime's words.
     pub(super) fn session_in_memory(&self, name: &Path, model: Model) -> Result<Session, RuntimeError> {
-        let load = |reason: String| RuntimeError::Load { file: name.to_path_buf(), provider: self.provider, reason };
-        let builder = self.builder().map_err(load)?;
-        model.into_session(&builder).map_err(|e| load(e.to_string()))
+        let _one_at_a_time = LOADING.lock().unwrap_or_else(PoisonError::into_inner);
+        let provider = self.provider;
+        let load = |reason: String| RuntimeError::Load { file: name.to_path_buf(), provider, reason };
+        let builder = if provider == Provider::Cpu { self.builder([]) } else { self.builder([self.cuda()]) };
+        model.into_session(&builder.map_err(load)?).map_err(|e| load(e.to_string()))
     }
 
-    fn builder(&self) -> Result<SessionBuilder, String> {
+    /// Takes note of what was compiled, and lets other processes at it.
+    ///
+    /// # Errors
+    /// [`RuntimeError::Cache`] when that cannot be written.
+    pub(super) fn loaded(&mut self) -> Result<(), RuntimeError> {
+        let lock = self.cache_lock.take();
+        if let Some(cache) = self.tensorrt.as_ref().and_then(|tensorrt| tensorrt.cache.as_ref()) {
+            let lock = match lock {
+                Some(lock) => lock,
+                None => cache.lock()?,
+            };
+            cache.seal(&lock)?;
+        }
+        Ok(())
+    }
+
+    /// The GPU through CUDA. Products of matrices in full precision are in full precision.
+    fn cuda(&self) -> ExecutionProviderDispatch {
+        CUDA::default().with_device_id(self.device_id).with_tf32(false).build()
+    }
+
+    fn builder<const N: usize>(&self, providers: [ExecutionProviderDispatch; N]) -> Result<SessionBuilder, String> {
         let text = |e: ort::Error<SessionBuilder>| e.to_string();
         Session::builder(&self.opened.environment)
             .map_err(|e| e.to_string())?
+            // ONNX Runtime would go on with the CPU and say so in its log alone.
+            .with_execution_providers(providers.map(ExecutionProviderDispatch::error_on_failure))
+            .map_err(text)?
             .with_optimization_level(GraphOptimizationLevel::All)
             .map_err(text)?
             .with_intra_threads(self.intra_op_threads)
@@ -246,5 +386,36 @@ impl Runtime {
     pub(super) fn holds(&self, tensor: &Tensor<f32>) -> bool {
         let memory = tensor.memory_info();
         memory.allocation_device() == self.device.allocation_device() && memory.device_id() == self.device.device_id()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn demo() -> ModelDirectory {
+        ModelDirectory::read(&Path::new(env!("CARGO_MANIFEST_DIR")).join("models/demo")).unwrap()
+    }
+
+    #[test]
+    fn a_library_without_the_provider_says_what_to_install() {
+        library::open().unwrap();
+        if CUDA::is_available().unwrap() {
+            return;
+        }
+        for (provider, package) in [(Provider::Cuda, "'onnxruntime-gpu["), (Provider::Tensorrt, "'tensorrt==10.*'")] {
+            let message = Runtime::open(provider, &RuntimeConfig::default(), &demo(), 8).unwrap_err().to_string();
+            assert!(message.contains(&format!("`{provider}` cannot be had")), "{message}");
+            assert!(message.contains("was built without it") && message.contains(package), "{message}");
+            assert!(message.contains("uninstall -y onnxruntime &&"), "{message}");
+        }
+    }
+
+    #[test]
+    fn silly_thread_counts_are_refused() {
+        for intra_op_threads in [0, 10_000] {
+            let config = RuntimeConfig { intra_op_threads, ..RuntimeConfig::default() };
+            assert!(matches!(Runtime::open(Provider::Cpu, &config, &demo(), 8), Err(RuntimeError::Threads(_))));
+        }
     }
 }
