@@ -1,6 +1,6 @@
 //! The command `vjepa-planner` on the demo's model. Nothing here depends on how fast the machine is.
 
-#![allow(clippy::unwrap_used, clippy::panic, reason = "this is test code")]
+#![allow(clippy::unwrap_used, clippy::panic, clippy::print_stdout, reason = "this is test code")]
 
 use std::path::Path;
 use std::process::Command;
@@ -111,6 +111,18 @@ fn what_cannot_be_measured_is_said() {
     refusal(&["bench", "--model", "models/demo", "--threads", "0"], &["intra_op_threads", "0"]);
     refusal(&["check", "--model", "models/demo", "--provider", "gpu"], &["--provider", "`cuda`"]);
     refusal(&["check"], &["--model"]);
+}
+
+#[test]
+fn a_provider_that_cannot_be_had_is_an_error_or_falls_back() {
+    if Path::new("/proc/driver/nvidia").exists() {
+        println!("skipped: there is a GPU");
+        return;
+    }
+    let arguments = ["check", "--model", "models/demo", "--provider", "cuda"];
+    refusal(&arguments, &["error: ", "`cuda`"]);
+    let text = good(&[&arguments[..], &["--fallback", "cpu"]].concat());
+    assert!(text.contains("note    on cpu because: ") && text.contains("on cpu; largest"), "{text}");
 }
 
 #[test]

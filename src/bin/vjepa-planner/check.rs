@@ -5,8 +5,8 @@ use std::io::Write as _;
 use clap::Args;
 use serde::Serialize;
 
+use vjepa_planner::world_model::LoadOptions;
 use vjepa_planner::world_model::check::{Finding, Summary, check};
-use vjepa_planner::world_model::{GraphSelection, LoadOptions};
 
 use crate::options::ModelOptions;
 use crate::table;
@@ -31,12 +31,10 @@ struct Report {
     findings: Vec<Finding>,
 }
 
-/// Candidates that compiling execution providers prepare for; the fixed input has two.
-const MAX_BATCH: usize = 2;
-
 /// Checks, and prints the findings as they come.
 pub fn run(arguments: &Arguments) -> anyhow::Result<()> {
-    let options = LoadOptions { runtime: arguments.model.runtime(), graphs: GraphSelection::All, max_batch: MAX_BATCH };
+    // All else as the node has it by default: what it has compiled is what is checked.
+    let options = LoadOptions { runtime: arguments.model.runtime(), ..LoadOptions::default() };
     let json = arguments.model.json;
     let mut out = std::io::stdout().lock();
     let mut written = Ok(());
