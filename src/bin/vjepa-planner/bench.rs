@@ -135,20 +135,26 @@ struct Rollout {
     gflop_per_s: f64,
 }
 
-/// Measures, and prints the result.
+/// Measures, and prints the result; as text, what is known before the plans are measured, which may take long.
 pub fn run(arguments: &Arguments) -> anyhow::Result<()> {
     let clock: Arc<dyn Clock> = Arc::new(SystemClock::new());
-    let report = bench(arguments, &clock)?;
     let mut out = std::io::stdout().lock();
-    if arguments.model.json {
+    let json = arguments.model.json;
+    let report = bench(arguments, &clock, &mut |report| if json { Ok(()) } else { write!(out, "{}", calls(report)) })?;
+    if json {
         writeln!(out, "{}", serde_json::to_string_pretty(&report)?)?;
     } else {
-        write!(out, "{}", text(&report))?;
+        write!(out, "{}", plans(&report))?;
     }
     Ok(())
 }
 
-fn bench(arguments: &Arguments, clock: &Arc<dyn Clock>) -> anyhow::Result<Report> {
+/// Measures; `before_plans` is given the report when only plans are missing.
+fn bench(
+    arguments: &Arguments,
+    clock: &Arc<dyn Clock>,
+    before_plans: &mut dyn FnMut(&Report) -> std::io::Result<()>,
+) -> anyhow::Result<Report> {
     let limit = arguments.limit();
     let began = clock.monotonic();
     // The manifest alone first: what cannot be measured is said before gigabytes are read.
@@ -213,13 +219,7 @@ fn bench(arguments: &Arguments, clock: &Arc<dyn Clock>) -> anyhow::Result<Report
         rollout.push(Rollout::of(batch, &sample, counted.of_call(batch)));
     }
 
-    let mut planning = Vec::new();
-    if !arguments.no_planning {
-        tracing::info!("measuring plans");
-        let problem = planning::Problem { context: seen, goal, horizon, batch: largest };
-        planning = planning::measure(&mut model, &problem, clock, limit)?;
-    }
-    Ok(Report {
+    let mut report = Report {
         model: manifest.name.clone(),
         precision: manifest.precision,
         checkpoint_sha256: manifest.checkpoint_sha256.clone(),
@@ -241,9 +241,17 @@ fn bench(arguments: &Arguments, clock: &Arc<dyn Clock>) -> anyhow::Result<Report
         },
         encode,
         rollout,
-        planning,
-        peak_host_memory_mib: proc_field("/proc/self/status", "VmHWM").as_deref().and_then(mebibytes),
-    })
+        planning: Vec::new(),
+        peak_host_memory_mib: None,
+    };
+    before_plans(&report)?;
+    if !arguments.no_planning {
+        tracing::info!("measuring plans");
+        let problem = planning::Problem { context: seen, goal, horizon, batch: largest };
+        report.planning = planning::measure(&mut model, &problem, clock, limit)?;
+    }
+    report.peak_host_memory_mib = proc_field("/proc/self/status", "VmHWM").as_deref().and_then(mebibytes);
+    Ok(report)
 }
 
 /// Context and horizon to measure: those asked for, when the model has them.
@@ -303,8 +311,8 @@ fn mebibytes(text: &str) -> Option<f64> {
     text.strip_suffix(" kB")?.trim().parse::<f64>().ok().map(|kib| kib / 1024.0)
 }
 
-/// The report for people.
-fn text(report: &Report) -> String {
+/// For people: the machine, set-up and model calls.
+fn calls(report: &Report) -> String {
     let Report { set_up, operations, encode, .. } = report;
     let mut lines = vec![
         format!(
@@ -338,7 +346,6 @@ fn text(report: &Report) -> String {
     lines.push(String::new());
 
     let p99 = |value: f64, runs: usize| format!("{}{}", number(value), if runs < RUNS_FOR_P99 { "*" } else { " " });
-    let head = |cells: &[&str]| cells.iter().map(|cell| (*cell).to_owned()).collect::<Vec<_>>();
     let mut rows =
         vec![head(&["", "runs", "p50 ms", "p99 ms ", "ms/candidate", "candidates/s", "GFLOP/call", "GFLOP/s"])];
     rows.push(vec![
@@ -367,6 +374,18 @@ fn text(report: &Report) -> String {
     if encode.runs < RUNS_FOR_P99 || report.rollout.iter().any(|row| row.runs < RUNS_FOR_P99) {
         lines.push(format!("* fewer than {RUNS_FOR_P99} runs: the slowest of them\n"));
     }
+    lines.push(String::new());
+    lines.join("\n")
+}
+
+/// Cells of a table's head.
+fn head(cells: &[&str]) -> Vec<String> {
+    cells.iter().map(|cell| (*cell).to_owned()).collect()
+}
+
+/// For people: the planner's loop and memory.
+fn plans(report: &Report) -> String {
+    let mut lines = Vec::new();
     if !report.planning.is_empty() {
         let mut rows =
             vec![head(&["optimizer", "plans", "ms/plan", "calls", "candidates", "outside model ms/call", "%"])];
