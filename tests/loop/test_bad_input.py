@@ -100,7 +100,9 @@ def test_a_provider_that_cannot_be_had_ends_the_node(tmp_path: Path) -> None:
 def test_a_fallback_that_is_configured_is_taken_and_said(tmp_path: Path) -> None:
     parameters = ["inference.provider:=cuda", "inference.fallback:=[cpu]"]
     with PlannerNode(tmp_path / "node.log", *parameters) as node, Robot() as robot:
-        wait_for(lambda: robot.status.provider == "cpu" and not robot.status.error, 30, "the node runs on the CPU")
+        wait_for(
+            lambda: robot.status.provider == "cpu" and not robot.status.error, 30, "the node runs on the CPU"
+        )
         status = robot.status
         assert status.level == WARN
         assert "`cuda` cannot be had" in status.provider_fallback
