@@ -78,6 +78,7 @@ struct Report {
     provider: Provider,
     fallback_reason: Option<String>,
     threads: usize,
+    spinning: bool,
     cpu: Option<String>,
     onnxruntime_version: String,
     set_up: SetUp,
@@ -164,7 +165,7 @@ fn bench(
     let files_s = clock.monotonic().since(began).as_secs_f64();
 
     let runtime = arguments.model.runtime();
-    let threads = runtime.intra_op_threads;
+    let (threads, spinning) = (runtime.intra_op_threads, runtime.intra_op_spinning);
     let largest = arguments.batch.iter().copied().max().unwrap_or(1);
     let options = LoadOptions { runtime, graphs: GraphSelection::Horizon(horizon), max_batch: largest };
     let mut steps = Vec::new();
@@ -229,6 +230,7 @@ fn bench(
         provider: model.provider(),
         fallback_reason: model.fallback_reason().map(str::to_owned),
         threads,
+        spinning,
         cpu: proc_field("/proc/cpuinfo", "model name"),
         onnxruntime_version: model.runtime_version().to_owned(),
         set_up,
@@ -324,9 +326,10 @@ fn calls(report: &Report) -> String {
             report.horizon_steps
         ),
         format!(
-            "machine      {}, {} thread(s), {} on ONNX Runtime {}",
+            "machine      {}, {} {}thread(s), {} on ONNX Runtime {}",
             report.cpu.as_deref().unwrap_or("unknown processor"),
             report.threads,
+            if report.spinning { "spinning " } else { "" },
             report.provider,
             report.onnxruntime_version
         ),

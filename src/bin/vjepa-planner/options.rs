@@ -24,6 +24,9 @@ pub struct ModelOptions {
     /// Processor threads inside one operation
     #[arg(long, value_name = "N", default_value_t = RuntimeConfig::default().intra_op_threads)]
     threads: usize,
+    /// Let these threads spin while they wait: sooner answers, at the price of the cores
+    #[arg(long)]
+    spin: bool,
     /// One JSON object on standard output instead of text; units are in the names
     #[arg(long)]
     pub json: bool,
@@ -36,6 +39,7 @@ impl ModelOptions {
             provider: self.provider,
             fallback: self.fallback.clone(),
             intra_op_threads: self.threads,
+            intra_op_spinning: self.spin,
             ..RuntimeConfig::default()
         }
     }

@@ -60,8 +60,11 @@ pub struct RuntimeConfig {
     pub fallback: Vec<Provider>,
     /// Number of the GPU.
     pub device_id: i32,
-    /// Threads inside one operation. They sleep rather than spin while they wait, so that other work gets the cores.
+    /// Threads inside one operation.
     pub intra_op_threads: usize,
+    /// Whether those threads spin while they wait for the next operation. They answer sooner and take the cores from
+    /// everything else; for machines with cores to spare.
+    pub intra_op_spinning: bool,
     /// Where compiled graphs are kept; empty: `vjepa_planner` in `$XDG_CACHE_HOME` or `~/.cache`.
     pub cache_dir: PathBuf,
 }
@@ -73,6 +76,7 @@ impl Default for RuntimeConfig {
             fallback: Vec::new(),
             device_id: 0,
             intra_op_threads: 1,
+            intra_op_spinning: false,
             cache_dir: PathBuf::new(),
         }
     }
@@ -161,6 +165,7 @@ pub(super) struct Runtime {
     provider: Provider,
     device_id: i32,
     intra_op_threads: usize,
+    intra_op_spinning: bool,
     tensorrt: Option<TensorRt>,
     /// Held until all graphs are loaded.
     cache_lock: Option<CacheLock>,
@@ -197,6 +202,7 @@ impl Runtime {
             provider,
             device_id: config.device_id,
             intra_op_threads: config.intra_op_threads,
+            intra_op_spinning: config.intra_op_spinning,
             tensorrt: None,
             cache_lock: None,
             device,
@@ -357,7 +363,7 @@ impl Runtime {
             .map_err(text)?
             .with_intra_threads(self.intra_op_threads)
             .map_err(text)?
-            .with_intra_op_spinning(false)
+            .with_intra_op_spinning(self.intra_op_spinning)
             .map_err(text)?
             .with_inter_op_spinning(false)
             .map_err(text)?
