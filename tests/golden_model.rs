@@ -85,7 +85,7 @@ fn a_rollout_gives_the_originals_prediction_for_every_context() {
 }
 
 #[test]
-fn the_response_surface_plans_with_fewer_calls_than_the_recorded_search() {
+fn the_response_surface_plans_with_few_calls() {
     for (golden, mut model) in sets() {
         let latents = golden.latents("encoder_norm");
         let start = RobotState(golden.sevens("states")[0]);
@@ -103,9 +103,8 @@ fn the_response_surface_plans_with_fewer_calls_than_the_recorded_search() {
             // No bound on the quality here: with random weights the landscape is not quadratic, and all energies lie
             // within a percent, so that a relative bound would say nothing. Some of these plans need the fallback.
             assert!(plan.energy <= plan.energy_stay.unwrap());
-            let run = &golden.meta["cem"][0];
-            let recorded = run["samples"].as_u64().unwrap() * run["cem_steps"].as_u64().unwrap();
-            assert!((plan.predictor_calls as u64) < recorded);
+            // The original search evaluates 800 candidates ten times.
+            assert!(plan.predictor_calls < 800 * 10 / 20, "{}", plan.predictor_calls);
         }
     }
 }

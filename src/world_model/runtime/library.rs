@@ -41,8 +41,14 @@ pub(super) fn open() -> Result<Opened, RuntimeError> {
         return Ok(opened.clone());
     }
     let library = find_library(std::env::var_os(LIBRARY_VARIABLE).map(PathBuf::from), &search_roots());
-    let builder = ort::init_from(&library.path).map_err(|e| RuntimeError::LibraryMissing {
-        searched: format!("looked at {LIBRARY_VARIABLE}, .venv and the system; {}: {e}", library.path.display()),
+    let builder = ort::init_from(&library.path).map_err(|e| {
+        let reason = match &e {
+            ort::LoadDynamicError::Dlopen { error, .. } => loader_says(error),
+            other => other.to_string(),
+        };
+        let path = library.path.display();
+        let searched = format!("looked at {LIBRARY_VARIABLE}, .venv and the system; {path}: {reason}");
+        RuntimeError::LibraryMissing { searched }
     })?;
     let environment = builder
         .with_name("vjepa_planner")
@@ -131,6 +137,11 @@ impl Library {
         directories.push(site.join("tensorrt_libs"));
         names.iter().flat_map(|name| directories.iter().flat_map(|directory| entries(directory, name))).collect()
     }
+}
+
+/// What the loader says; the error itself only says that it has failed.
+pub(super) fn loader_says(error: &dyn std::error::Error) -> String {
+    error.source().map_or_else(|| error.to_string(), ToString::to_string)
 }
 
 /// The file of a library that this process has opened, by the beginning of its name.

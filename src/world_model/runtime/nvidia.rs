@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use super::library::{Opened, loaded};
+use super::library::{Opened, loaded, loader_says};
 use super::{Provider, RuntimeError};
 
 /// Libraries of CUDA that a provider may need; each after those that it needs itself.
@@ -44,11 +44,6 @@ pub(super) fn prepare(provider: Provider, opened: &Opened) -> Result<(), Runtime
         }
     }
     Ok(())
-}
-
-/// What the loader says; the error itself only says that it has failed.
-fn loader_says(error: &dyn std::error::Error) -> String {
-    error.source().map_or_else(|| error.to_string(), ToString::to_string)
 }
 
 /// ONNX Runtime's library has no code for the provider.
@@ -93,13 +88,25 @@ fn explain(provider: Provider, pip: &str, version: &str, message: &str) -> Runti
             remedy: format!("install it with `{pip} install {packages}`"),
         };
     }
-    const DEVICE: [&str; 5] =
-        ["CUDA failure", "CUDA error", "no CUDA-capable device", "driver version is insufficient", "cudaError"];
-    let missing = message.lines().map(str::trim).filter(|line| !line.is_empty()).collect::<Vec<_>>().join(" ");
-    let remedy = if DEVICE.iter().any(|words| message.contains(words)) {
-        "see that `nvidia-smi` lists the GPU of `device_id`, and that /dev/nvidia* is there: a container has to be given it"
-    } else {
-        "see that ONNX Runtime, CUDA and TensorRT are of versions that go together"
+    let message = message.lines().map(str::trim).filter(|line| !line.is_empty()).collect::<Vec<_>>().join(" ");
+    if let Some((_, symbol)) =
+        message.split_once("undefined symbol: cu").filter(|(_, s)| s.starts_with(char::is_uppercase))
+    {
+        return RuntimeError::Provider {
+            provider,
+            missing: format!("the NVIDIA driver is too old: it has no `cu{symbol}`"),
+            remedy: "install a newer driver".to_owned(),
+        };
+    }
+    // CUDA's words stand between those of ONNX Runtime.
+    let cuda = message.split_once("CUDA failure").map(|(_, said)| said.split(" ; ").next().unwrap_or(said));
+    let (missing, remedy) = match cuda {
+        Some(said) => (
+            format!("CUDA failure{said}"),
+            "see that `nvidia-smi` lists the GPU of `device_id`, and that /dev/nvidia* is there: a container has to be \
+             given it",
+        ),
+        None => (message, "see that ONNX Runtime, CUDA and TensorRT are of versions that go together"),
     };
     RuntimeError::Provider { provider, missing, remedy: remedy.to_owned() }
 }
@@ -190,9 +197,15 @@ mod tests {
     fn a_missing_driver_or_gpu_is_told_from_a_missing_library() {
         let driver = said(Provider::Cuda, "libcuda.so.1: cannot open shared object file: No such file or directory");
         assert!(driver.contains("no NVIDIA driver") && driver.contains("--gpus all"), "{driver}");
-        let device = said(Provider::Cuda, "CUDA failure 100: no CUDA-capable device is detected ; GPU=-1\n expr=x;\n");
-        assert!(device.contains("failure 100: no CUDA-capable device is detected ; GPU=-1 expr=x;"), "{device}");
+        let device = said(
+            Provider::Cuda,
+            "provider_info.cc:63 [ONNXRuntimeError] : 1 : FAIL : Failed to parse provider option \"device_id\": \
+             CUDA failure 100: no CUDA-capable device is detected ; GPU=-1 ; expr=cudaGetDeviceCount(&num_devices);\n",
+        );
+        assert!(device.contains("had: CUDA failure 100: no CUDA-capable device is detected; see that"), "{device}");
         assert!(device.contains("nvidia-smi") && !device.contains("pip"), "{device}");
+        let old = said(Provider::Cuda, "libonnxruntime_providers_cuda.so: undefined symbol: cuTensorMapEncodeTiled\n");
+        assert!(old.contains("driver is too old: it has no `cuTensorMapEncodeTiled`"), "{old}");
         let other = said(Provider::Cuda, "undefined symbol: cublasLtMatmul");
         assert!(other.contains("cublasLtMatmul") && other.contains("versions that go together"), "{other}");
     }
