@@ -512,9 +512,11 @@ fn compose_states(start: &RobotState, actions: &[f32], horizon: usize, states: &
     for (sequence, states) in actions.chunks_exact(len).zip(states.chunks_exact_mut(len)) {
         let mut state = *start;
         let steps = sequence.as_chunks::<STATE_DIM>().0.iter().zip(states.as_chunks_mut::<STATE_DIM>().0);
-        for (action, to) in steps {
+        for (h, (action, to)) in steps.enumerate() {
             *to = state.0.map(|v| v as f32);
-            state = state.compose(&Action(action.map(f64::from)));
+            if h + 1 < horizon {
+                state = state.compose(&Action(action.map(f64::from)));
+            }
         }
     }
 }
