@@ -79,18 +79,19 @@ def session(path: Path, threads: int) -> onnxruntime.InferenceSession:
     return onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
 
 
-def once(call: Callable[[], object]) -> float:
+def once(call: Callable[[], np.ndarray]) -> tuple[float, np.ndarray]:
+    """Time of one call, s, and what it gave."""
     began = time.perf_counter()
-    call()
-    return time.perf_counter() - began
+    result = call()
+    return time.perf_counter() - began, result
 
 
-def seconds(call: Callable[[], object], expected: float) -> float:
+def seconds(call: Callable[[], np.ndarray], expected: float) -> float:
     """Time of one call, of which `expected` was the last."""
     time.sleep(REST_S)
     if expected < SHORT_S:
         call()
-    return once(call)
+    return once(call)[0]
 
 
 def compare(
@@ -110,12 +111,12 @@ def compare(
             def graph(inputs: dict = inputs) -> np.ndarray:
                 return run.run(["energy_l1"], inputs)[0]
 
-            difference = float(np.abs(original() - graph()).max())
+            (slow, wanted), (fast, found) = once(original), once(graph)
+            difference = float(np.abs(wanted - found).max())
             if not difference <= TOLERANCE:
                 raise SystemExit(
                     f"energies differ by {difference:.2e}: the two sides do not compute the same"
                 )
-            slow, fast = once(original), once(graph)
             pairs = [
                 (slow := seconds(original, slow), fast := seconds(graph, fast)) for _ in range(options.rounds)
             ]
