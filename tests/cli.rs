@@ -36,10 +36,10 @@ fn check_says_that_the_demo_is_good() {
     assert!(text.lines().last().unwrap().starts_with("good: demo"), "{text}");
     assert!(text.contains("encoder.weights") && text.contains("note    checkpoint.pt"), "{text}");
     let report: Value = serde_json::from_str(&good(&["check", "--model", "models/demo", "--json"])).unwrap();
-    assert_eq!((&report["good"], &report["graphs"]), (&Value::from(true), &Value::from(3)));
+    assert_eq!((&report["good"], &report["graphs"]), (&Value::from(true), &Value::from(5)));
     assert!(report["largest_difference"].as_f64().unwrap() <= report["accepted_difference"].as_f64().unwrap());
     let outputs = report["findings"].as_array().unwrap().iter().filter(|f| f["kind"] == "output");
-    assert_eq!(outputs.count(), 7);
+    assert_eq!(outputs.count(), 13);
 }
 
 #[test]
