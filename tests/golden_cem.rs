@@ -108,7 +108,7 @@ fn plan(golden: &Golden, k: usize, run: &Value, model: &mut dyn WorldModel) -> (
     let latents = golden.latents("encoder_norm");
     let start = RobotState(golden.sevens("states")[0]);
     let context = Context { latents: &latents[..1], states: &[start], actions: &[] };
-    let request = PlanRequest { context, goal: &latents[1], deadline: None, plan_id: 0 };
+    let request = PlanRequest { context, goal: &latents[1], deadline: None, plan_id: 0, previous: None };
     let energies = Mutex::new(Vec::new());
     let plan = planner
         .plan_observed(model, &request, &mut |_, evaluation| energies.lock().unwrap().extend(evaluation.energy))

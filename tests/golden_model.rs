@@ -94,7 +94,7 @@ fn the_response_surface_plans_with_few_calls() {
         config.action_space.max_step_m = golden.meta["cem"][0]["maxnorm"].as_f64();
         let mut planner = Planner::new(config, model.spec(), Arc::new(SystemClock::new())).unwrap();
         for plan_id in 0..5 {
-            let request = PlanRequest { context, goal: &latents[1], deadline: None, plan_id };
+            let request = PlanRequest { context, goal: &latents[1], deadline: None, plan_id, previous: None };
             let plan = planner.plan(&mut model, &request).unwrap();
             println!(
                 "{}: energy {:.5}, {} calls in {} batches, {:?}, of which outside the model {:?}",

@@ -106,6 +106,8 @@ struct State {
     /// Proposal whose answer has not come yet.
     waiting_for: Option<u64>,
     next_proposal: u64,
+    /// The plan whose first step was last handed to the gate, and the goal that it was made for.
+    previous: Option<(Plan, usize)>,
     failed_steps: u32,
     last_frame: u64,
     /// Frames taken before this show another time: the task began later.
@@ -138,6 +140,7 @@ impl Planning {
             task: None,
             waiting_for: None,
             next_proposal: 1,
+            previous: None,
             failed_steps: 0,
             last_frame: 0,
             fresh_after: MonotonicTime::default(),
@@ -164,6 +167,7 @@ impl Planning {
     fn take_task(&mut self, state: &mut State, message: TaskMessage) {
         state.failed_steps = 0;
         state.task = None;
+        state.previous = None;
         state.fresh_after = self.clock.monotonic();
         let mut report = PlanningReport {
             task_id: message.id,
@@ -230,6 +234,10 @@ impl Planning {
             SafetyState::Shadow => self.mode == Mode::Shadow,
             _ => false,
         };
+        if motion.state != SafetyState::Active {
+            // The arm does not follow the plan, or not to its end.
+            state.previous = None;
+        }
         if state.task.is_none() || !may_plan {
             return false;
         }
@@ -284,11 +292,14 @@ impl Planning {
             state.task = None;
             return Ok(());
         }
-        let Some(goal) = task.goals.get(task.sequence.goal()) else { return Ok(()) };
+        let goal_index = task.sequence.goal();
+        let Some(goal) = task.goals.get(goal_index) else { return Ok(()) };
         let context = state.window.context();
         let deadline = started.after(Duration::from_secs_f64(self.execution.deadline_ms * 1e-3));
         state.report.plan_id += 1;
-        let request = PlanRequest { context, goal, deadline: Some(deadline), plan_id: state.report.plan_id };
+        let previous = state.previous.as_ref().filter(|(_, goal)| *goal == goal_index).map(|(plan, _)| plan);
+        let plan_id = state.report.plan_id;
+        let request = PlanRequest { context, goal, deadline: Some(deadline), plan_id, previous };
         let plan = self.planner.plan(&mut *self.model, &request)?;
         let planned_at = self.clock.monotonic();
         note_plan(&mut state.report, &plan, planned_at.since(started), planned_at > deadline);
@@ -318,6 +329,7 @@ impl Planning {
         // The ring has room for one, and the last one has been answered.
         if self.proposals.push(Numbered { id, proposal }).is_ok() {
             state.waiting_for = Some(id);
+            state.previous = Some((plan, goal_index));
         }
         Ok(())
     }
@@ -327,6 +339,7 @@ impl Planning {
         match &failure {
             None => state.failed_steps = 0,
             Some(why) => {
+                state.previous = None;
                 state.failed_steps += 1;
                 tracing::warn!("step {} of goal {}: {why}", state.report.goal_step, state.report.goal);
             }

@@ -275,6 +275,19 @@ impl ActionSpace {
         }
     }
 
+    /// What is left of a candidate after its first step: its other steps, moved one step forward, and for the last one
+    /// no motion at the last closedness. Within the bounds.
+    pub fn shift(&self, candidate: &[f64], to: &mut Vec<f64>) {
+        to.clear();
+        to.extend(candidate.iter().skip(self.per_step).take(self.dim() - self.per_step));
+        let last = candidate.iter().zip(&self.dimensions).skip(self.dim() - self.per_step);
+        to.extend(last.map(|(&value, d)| {
+            let held = d.coordinate == Coordinate::Gripper && self.gripper == GripperMode::Absolute;
+            if held { value } else { 0.0 }
+        }));
+        self.clip(to);
+    }
+
     /// True when every number is finite and within its bounds (up to rounding).
     pub fn contains(&self, candidate: &[f64]) -> bool {
         candidate.len() == self.dim()
@@ -368,6 +381,22 @@ mod tests {
         space.clip(&mut candidate);
         assert_eq!(candidate, [0.0, 0.01, 0.0, 0.0, 0.0, 0.01, 0.0, 1.0]);
         assert!(space.contains(&candidate));
+    }
+
+    #[test]
+    fn what_is_left_after_the_first_step_ends_with_no_motion_at_the_last_closedness() {
+        let shifted = |config: &ActionSpaceConfig, horizon, candidate: &[f64]| {
+            let mut out = vec![9.0];
+            ActionSpace::new(config, 0.05, horizon).unwrap().shift(candidate, &mut out);
+            out
+        };
+        let mut config = ActionSpaceConfig::default();
+        let two = [0.01, 0.02, 0.03, 0.4, 0.05, -0.06, 0.07, 0.8];
+        assert_eq!(shifted(&config, 2, &two), [0.05, -0.05, 0.05, 0.8, 0.0, 0.0, 0.0, 0.8]);
+        assert_eq!(shifted(&config, 1, &two[..4]), [0.0, 0.0, 0.0, 0.4]);
+        config.gripper = GripperMode::Delta;
+        config.pinned = vec![Pin { coordinate: Coordinate::Y, value: 0.01 }];
+        assert_eq!(shifted(&config, 2, &two), [0.05, 0.01, 0.05, 0.75, 0.0, 0.01, 0.0, 0.0]);
     }
 
     #[test]

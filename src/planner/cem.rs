@@ -7,7 +7,10 @@ use serde::Deserialize;
 
 use super::PlannerConfigError;
 use super::action_space::Coordinate;
-use super::optimizer::{CandidateBatch, Evaluation, GaussianNoise, NoiseSource, Optimizer, SearchProblem};
+use super::optimizer::{
+    CandidateBatch, Evaluation, GaussianNoise, NoiseSource, Optimizer, OptimizerConfig, OptimizerSettings,
+    SearchProblem,
+};
 
 /// Name in the configuration.
 pub const NAME: &str = "cem";
@@ -65,33 +68,35 @@ impl CemConfig {
     pub fn paper() -> Self {
         Self { samples: 800, iterations: 10, topk: 10, answer: Answer::Mean, ..Self::default() }
     }
+}
 
-    /// Checks every setting.
-    ///
-    /// # Errors
-    /// [`PlannerConfigError`] for the first that makes no sense.
-    pub fn validate(&self) -> Result<(), PlannerConfigError> {
+impl OptimizerConfig for CemConfig {
+    fn validate(&self) -> Result<(), PlannerConfigError> {
         let fail = |field, reason: String| Err(PlannerConfigError { field, reason });
         if !(2..=100_000).contains(&self.samples) {
-            return fail("cem.samples", format!("{} is outside 2..100000", self.samples));
+            return fail("optimizers.cem.samples", format!("{} is outside 2..100000", self.samples));
         }
         if !(1..=10_000).contains(&self.iterations) {
-            return fail("cem.iterations", format!("{} is outside 1..10000", self.iterations));
+            return fail("optimizers.cem.iterations", format!("{} is outside 1..10000", self.iterations));
         }
         if !(2..=self.samples).contains(&self.topk) {
-            return fail("cem.topk", format!("{} is outside 2..samples ({})", self.topk, self.samples));
+            return fail("optimizers.cem.topk", format!("{} is outside 2..samples ({})", self.topk, self.samples));
         }
         for (field, value) in [
-            ("cem.momentum_mean", self.momentum_mean),
-            ("cem.momentum_std", self.momentum_std),
-            ("cem.momentum_mean_gripper", self.momentum_mean_gripper),
-            ("cem.momentum_std_gripper", self.momentum_std_gripper),
+            ("optimizers.cem.momentum_mean", self.momentum_mean),
+            ("optimizers.cem.momentum_std", self.momentum_std),
+            ("optimizers.cem.momentum_mean_gripper", self.momentum_mean_gripper),
+            ("optimizers.cem.momentum_std_gripper", self.momentum_std_gripper),
         ] {
             if !(0.0..=1.0).contains(&value) {
                 return fail(field, format!("{value} is outside 0..1"));
             }
         }
         Ok(())
+    }
+
+    fn build(&self, _all: &OptimizerSettings) -> Result<Box<dyn Optimizer>, PlannerConfigError> {
+        Ok(Box::new(Cem::new(self.clone())?))
     }
 }
 

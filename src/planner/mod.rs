@@ -18,7 +18,7 @@ use thiserror::Error;
 
 use self::action_space::{ActionSpace, ActionSpaceConfig, ActionSpaceError};
 use self::cost::{CostConfig, HostCosts};
-use self::optimizer::{CandidateBatch, Evaluation, Optimizer, SearchProblem};
+use self::optimizer::{CandidateBatch, Evaluation, Optimizer, OptimizerSettings, SearchProblem};
 use crate::clock::{Clock, MonotonicTime};
 use crate::robot::pose::{Action, STATE_DIM};
 use crate::world_model::{Context, EnergyNorm, Latent, ModelError, ModelSpec, Rollouts, WorldModel, latent_energy};
@@ -53,10 +53,10 @@ pub struct PlannerConfig {
     pub action_space: ActionSpaceConfig,
     /// Host costs.
     pub cost: CostConfig,
-    /// Settings of the cross-entropy method.
-    pub cem: cem::CemConfig,
-    /// Settings of the response surface.
-    pub response_surface: response_surface::ResponseSurfaceConfig,
+    /// Whether a search may begin at what is left of [`PlanRequest::previous`].
+    pub warm_start: bool,
+    /// Settings of each optimizer.
+    pub optimizers: OptimizerSettings,
 }
 
 impl Default for PlannerConfig {
@@ -70,8 +70,8 @@ impl Default for PlannerConfig {
             evaluate_stay: true,
             action_space: ActionSpaceConfig::default(),
             cost: CostConfig::default(),
-            cem: cem::CemConfig::default(),
-            response_surface: response_surface::ResponseSurfaceConfig::default(),
+            warm_start: true,
+            optimizers: OptimizerSettings::default(),
         }
     }
 }
@@ -87,6 +87,10 @@ pub struct PlanRequest<'a> {
     pub deadline: Option<MonotonicTime>,
     /// Number of this plan; together with the seed it fixes all random numbers.
     pub plan_id: u64,
+    /// The plan whose first step has just been executed toward the same goal: its other steps, moved one step forward,
+    /// are where this search may begin. The planner remembers nothing itself: a plan is a function of this request,
+    /// the settings and the model. One of another horizon or other coordinates is not used.
+    pub previous: Option<&'a Plan>,
 }
 
 /// Why a search ended.
@@ -162,6 +166,8 @@ pub struct Planner {
     optimizer: Box<dyn Optimizer>,
     clock: Arc<dyn Clock>,
     memory: Memory,
+    /// The previous plan's candidate, shifted.
+    shifted: Vec<f64>,
 }
 
 /// Working memory.
@@ -206,7 +212,7 @@ impl Planner {
     /// # Errors
     /// [`PlannerConfigError`] for the first setting that makes no sense or does not fit the model.
     pub fn new(config: PlannerConfig, spec: &ModelSpec, clock: Arc<dyn Clock>) -> Result<Self, PlannerConfigError> {
-        let optimizer = optimizer::build(&config)?;
+        let optimizer = optimizer::build(&config.optimizer, &config.optimizers)?;
         Self::with_optimizer(config, optimizer, spec, clock)
     }
 
@@ -237,7 +243,7 @@ impl Planner {
             return fail("max_batch", format!("{} is outside 1..100000", config.max_batch));
         }
         let costs = HostCosts::new(&config.cost)?;
-        Ok(Self { config, space, costs, optimizer, clock, memory: Memory::default() })
+        Ok(Self { config, space, costs, optimizer, clock, memory: Memory::default(), shifted: Vec::new() })
     }
 
     /// Its settings.
@@ -304,7 +310,11 @@ impl Planner {
         model.set_problem(&request.context, request.goal)?;
         self.space.start_from(state.gripper());
 
-        let Self { config, space, costs, optimizer, clock, memory } = self;
+        let Self { config, space, costs, optimizer, clock, memory, shifted } = self;
+        let previous = request.previous.filter(|plan| config.warm_start && plan.candidate.len() == space.dim());
+        if let Some(plan) = previous {
+            space.shift(&plan.candidate, shifted);
+        }
         let problem = SearchProblem {
             space,
             goal,
@@ -313,6 +323,7 @@ impl Planner {
             state,
             seed: config.seed,
             plan_id: request.plan_id,
+            warm_start: previous.map(|_| &**shifted),
         };
         optimizer.start(&problem);
         let mut evaluator =

@@ -6,10 +6,11 @@
 use rand_chacha::ChaCha12Rng;
 use rand_chacha::rand_core::SeedableRng;
 use rand_distr::{Distribution, StandardNormal};
+use serde::Deserialize;
 
+use super::PlannerConfigError;
 use super::action_space::ActionSpace;
 use super::cost::HostCosts;
-use super::{PlannerConfig, PlannerConfigError};
 use crate::robot::pose::RobotState;
 use crate::world_model::EnergyNorm;
 
@@ -30,6 +31,9 @@ pub struct SearchProblem<'a> {
     pub seed: u64,
     /// Number of the plan.
     pub plan_id: u64,
+    /// Where a good plan may be looked for first, [H·K], within the bounds: what is left of the plan whose first step has
+    /// just been executed; see [`ActionSpace::shift`]. A method may leave it alone.
+    pub warm_start: Option<&'a [f64]>,
 }
 
 /// Candidates that a method wants evaluated together.
@@ -122,35 +126,74 @@ pub trait Optimizer: Send {
     fn tell(&mut self, problem: &SearchProblem<'_>, batch: &CandidateBatch, evaluation: &Evaluation<'_>);
 }
 
-/// Makes an optimizer from the planner's configuration.
-type Constructor = fn(&PlannerConfig) -> Result<Box<dyn Optimizer>, PlannerConfigError>;
+/// Settings of one search method, and the method made from them.
+pub trait OptimizerConfig {
+    /// Checks every setting.
+    ///
+    /// # Errors
+    /// [`PlannerConfigError`] for the first that makes no sense.
+    fn validate(&self) -> Result<(), PlannerConfigError>;
 
-/// Every optimizer there is: one line each.
-const OPTIMIZERS: [(&str, Constructor); 2] = [
-    (super::cem::NAME, |config| Ok(Box::new(super::cem::Cem::new(config.cem.clone())?))),
-    (super::response_surface::NAME, |config| {
-        Ok(Box::new(super::response_surface::ResponseSurface::new(
-            config.response_surface.clone(),
-            config.cem.clone(),
-        )?))
-    }),
-];
+    /// The method. `all` are the settings of every method, for one that makes use of another.
+    ///
+    /// # Errors
+    /// [`PlannerConfigError`] when a setting makes no sense.
+    fn build(&self, all: &OptimizerSettings) -> Result<Box<dyn Optimizer>, PlannerConfigError>;
+}
+
+/// Makes an optimizer from the settings of all.
+type Constructor = fn(&OptimizerSettings) -> Result<Box<dyn Optimizer>, PlannerConfigError>;
+
+/// From `name => settings` lines: the settings of all and the table of names.
+macro_rules! registry {
+    ($($name:ident => $config:ty),+ $(,)?) => {
+        /// Settings of every optimizer, under its name.
+        #[derive(Clone, Debug, Default, PartialEq, Deserialize)]
+        #[serde(default, deny_unknown_fields)]
+        pub struct OptimizerSettings {
+            $(
+                #[doc = concat!("Settings of `", stringify!($name), "`.")]
+                pub $name: $config,
+            )+
+        }
+
+        impl OptimizerSettings {
+            /// Checks the settings of every optimizer, chosen or not.
+            ///
+            /// # Errors
+            /// [`PlannerConfigError`] for the first that makes no sense.
+            pub fn validate(&self) -> Result<(), PlannerConfigError> {
+                $(self.$name.validate()?;)+
+                Ok(())
+            }
+        }
+
+        const OPTIMIZERS: &[(&str, Constructor)] = &[$((stringify!($name), |all| all.$name.build(all))),+];
+    };
+}
+
+// Every optimizer there is: one line each.
+registry! {
+    cem => super::cem::CemConfig,
+    response_surface => super::response_surface::ResponseSurfaceConfig,
+}
 
 /// The names that [`build`] knows.
 pub fn names() -> impl Iterator<Item = &'static str> {
     OPTIMIZERS.iter().map(|(name, _)| *name)
 }
 
-/// Makes the optimizer that `config.optimizer` names.
+/// Makes the optimizer of this name.
 ///
 /// # Errors
-/// [`PlannerConfigError`] when there is no such optimizer or its settings make no sense.
-pub fn build(config: &PlannerConfig) -> Result<Box<dyn Optimizer>, PlannerConfigError> {
-    match OPTIMIZERS.iter().find(|(name, _)| *name == config.optimizer) {
-        Some((_, construct)) => construct(config),
+/// [`PlannerConfigError`] when there is no such optimizer, or when settings of any make no sense.
+pub fn build(name: &str, settings: &OptimizerSettings) -> Result<Box<dyn Optimizer>, PlannerConfigError> {
+    settings.validate()?;
+    match OPTIMIZERS.iter().find(|(known, _)| *known == name) {
+        Some((_, construct)) => construct(settings),
         None => Err(PlannerConfigError {
             field: "optimizer",
-            reason: format!("`{}` is not known; choose one of {:?}", config.optimizer, names().collect::<Vec<_>>()),
+            reason: format!("`{name}` is not known; choose one of {:?}", names().collect::<Vec<_>>()),
         }),
     }
 }
@@ -206,12 +249,18 @@ mod tests {
 
     #[test]
     fn every_registered_optimizer_can_be_made_and_others_cannot() {
+        let settings = OptimizerSettings::default();
         for name in names() {
-            let config = PlannerConfig { optimizer: name.to_owned(), ..PlannerConfig::default() };
-            assert_eq!(build(&config).unwrap().name(), name);
+            assert_eq!(build(name, &settings).unwrap().name(), name);
         }
-        let config = PlannerConfig { optimizer: "magic".to_owned(), ..PlannerConfig::default() };
-        let message = build(&config).err().unwrap().to_string();
+        let message = build("magic", &settings).err().unwrap().to_string();
         assert!(message.contains("magic") && message.contains("cem"), "{message}");
+    }
+
+    #[test]
+    fn settings_of_an_optimizer_that_is_not_chosen_are_checked_too() {
+        let mut settings = OptimizerSettings::default();
+        settings.cem.samples = 0;
+        assert_eq!(build("response_surface", &settings).err().unwrap().field, "optimizers.cem.samples");
     }
 }

@@ -13,7 +13,10 @@ use serde::Deserialize;
 use self::surface::Surface;
 use super::PlannerConfigError;
 use super::cem::{Answer, Cem, CemConfig};
-use super::optimizer::{CandidateBatch, Evaluation, GaussianNoise, NoiseSource, Optimizer, SearchProblem};
+use super::optimizer::{
+    CandidateBatch, Evaluation, GaussianNoise, NoiseSource, Optimizer, OptimizerConfig, OptimizerSettings,
+    SearchProblem,
+};
 
 /// Name in the configuration.
 pub const NAME: &str = "response_surface";
@@ -62,30 +65,29 @@ impl Default for ResponseSurfaceConfig {
     }
 }
 
-impl ResponseSurfaceConfig {
-    /// Checks every setting.
-    ///
-    /// # Errors
-    /// [`PlannerConfigError`] for the first that makes no sense.
-    pub fn validate(&self) -> Result<(), PlannerConfigError> {
+impl OptimizerConfig for ResponseSurfaceConfig {
+    fn validate(&self) -> Result<(), PlannerConfigError> {
         let fail = |field, reason: String| Err(PlannerConfigError { field, reason });
         if self.rounds > 100 {
-            return fail("response_surface.rounds", format!("{} is above 100", self.rounds));
+            return fail("optimizers.response_surface.rounds", format!("{} is above 100", self.rounds));
         }
         if self.random_points > 1000 {
-            return fail("response_surface.random_points", format!("{} is above 1000", self.random_points));
+            return fail("optimizers.response_surface.random_points", format!("{} is above 1000", self.random_points));
         }
         if self.refine_points > 1000 {
-            return fail("response_surface.refine_points", format!("{} is above 1000", self.refine_points));
+            return fail("optimizers.response_surface.refine_points", format!("{} is above 1000", self.refine_points));
         }
         if !(16..=1 << 24).contains(&self.latent_elements) {
-            return fail("response_surface.latent_elements", format!("{} is outside 16..2^24", self.latent_elements));
+            return fail(
+                "optimizers.response_surface.latent_elements",
+                format!("{} is outside 16..2^24", self.latent_elements),
+            );
         }
         for (field, value, limit) in [
-            ("response_surface.design_radius", self.design_radius, 1.0),
-            ("response_surface.shrink", self.shrink, 1.0),
-            ("response_surface.ridge", self.ridge, 1e3),
-            ("response_surface.disagreement", self.disagreement, 1e3),
+            ("optimizers.response_surface.design_radius", self.design_radius, 1.0),
+            ("optimizers.response_surface.shrink", self.shrink, 1.0),
+            ("optimizers.response_surface.ridge", self.ridge, 1e3),
+            ("optimizers.response_surface.disagreement", self.disagreement, 1e3),
         ] {
             if !(value > 0.0 && value <= limit) {
                 return fail(field, format!("{value} must be above 0 and at most {limit}"));
@@ -93,11 +95,15 @@ impl ResponseSurfaceConfig {
         }
         if self.fallback_samples == 1 || self.fallback_samples > 100_000 {
             return fail(
-                "response_surface.fallback_samples",
+                "optimizers.response_surface.fallback_samples",
                 format!("{} is not 0 or 2..100000", self.fallback_samples),
             );
         }
         Ok(())
+    }
+
+    fn build(&self, all: &OptimizerSettings) -> Result<Box<dyn Optimizer>, PlannerConfigError> {
+        Ok(Box::new(ResponseSurface::new(self.clone(), all.cem.clone())?))
     }
 }
 

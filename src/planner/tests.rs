@@ -169,12 +169,13 @@ fn ask(
     let (now, goal) = ([Latent::from_host(&**now)], &Latent::from_host(&**goal));
     let context = Context { latents: &now, states: std::slice::from_ref(start), actions: &[] };
     let deadline = deadline.map(|d| model.clock.monotonic().after(d));
-    planner.plan(model, &PlanRequest { context, goal, deadline, plan_id })
+    planner.plan(model, &PlanRequest { context, goal, deadline, plan_id, previous: None })
 }
 
 fn cem_config(samples: usize, iterations: usize) -> PlannerConfig {
     let cem = cem::CemConfig { samples, iterations, ..cem::CemConfig::default() };
-    PlannerConfig { optimizer: cem::NAME.to_owned(), cem, ..PlannerConfig::default() }
+    let optimizers = OptimizerSettings { cem, ..OptimizerSettings::default() };
+    PlannerConfig { optimizer: cem::NAME.to_owned(), optimizers, ..PlannerConfig::default() }
 }
 
 /// Mean and 90 % quantile of (energy − reference) / reference, and the largest number of calls.
@@ -342,16 +343,11 @@ fn settings_that_do_not_fit_the_model_are_refused() {
     assert_eq!(refuse(|c| c.max_batch = 0), "max_batch");
     assert_eq!(refuse(|c| c.optimizer = "none".to_owned()), "optimizer");
     assert_eq!(refuse(|c| c.action_space.coordinates.clear()), "action_space");
-    assert_eq!(refuse(|c| c.response_surface.rounds = 101), "response_surface.rounds");
-    assert_eq!(refuse(|c| c.response_surface.shrink = f64::NAN), "response_surface.shrink");
-    let cem = |change: fn(&mut cem::CemConfig)| {
-        let mut config = cem::CemConfig::default();
-        change(&mut config);
-        config.validate().unwrap_err().field
-    };
-    assert_eq!(cem(|c| c.topk = 1), "cem.topk");
-    assert_eq!(cem(|c| c.topk = 1000), "cem.topk");
-    assert_eq!(cem(|c| c.momentum_std = 1.5), "cem.momentum_std");
+    assert_eq!(refuse(|c| c.optimizers.response_surface.rounds = 101), "optimizers.response_surface.rounds");
+    assert_eq!(refuse(|c| c.optimizers.response_surface.shrink = f64::NAN), "optimizers.response_surface.shrink");
+    assert_eq!(refuse(|c| c.optimizers.cem.topk = 1), "optimizers.cem.topk");
+    assert_eq!(refuse(|c| c.optimizers.cem.topk = 1000), "optimizers.cem.topk");
+    assert_eq!(refuse(|c| c.optimizers.cem.momentum_std = 1.5), "optimizers.cem.momentum_std");
 }
 
 #[test]
@@ -394,10 +390,14 @@ proptest! {
 
 #[test]
 fn the_configuration_reads_from_yaml() {
-    let text = "optimizer: cem\nhorizon: 2\nenergy: l2\ncem: {samples: 10, topk: 3, answer: mean}\n\
+    let text = "optimizer: cem\nhorizon: 2\nenergy: l2\nwarm_start: false\n\
+                optimizers: {cem: {samples: 10, topk: 3, answer: mean}}\n\
                 action_space: {gripper: delta, coordinates: [dx, dgripper]}\ncost: {workspace: {min_m: [0,0,0], max_m: [1,1,1]}}";
     let config: PlannerConfig = serde_saphyr::from_str(text).unwrap();
-    assert_eq!((config.horizon, config.cem.samples, config.energy), (2, 10, EnergyNorm::L2));
+    assert_eq!((config.horizon, config.optimizers.cem.samples, config.energy), (2, 10, EnergyNorm::L2));
     assert!(config.cost.workspace.is_some() && config.cost.action_size.is_none());
-    assert!(serde_saphyr::from_str::<PlannerConfig>("optimiser: cem").is_err());
+    for text in ["optimiser: cem", "cem: {samples: 10}", "optimizers: {genetic: {}}", "optimizers: {cem: {sample: 1}}"]
+    {
+        assert!(serde_saphyr::from_str::<PlannerConfig>(text).is_err(), "{text}");
+    }
 }

@@ -68,13 +68,15 @@ fn row(
         max_batch: problem.batch,
         ..PlannerConfig::default()
     };
-    config.cem.samples = problem.batch.max(2);
-    config.cem.topk = config.cem.topk.min(config.cem.samples);
+    let cem = &mut config.optimizers.cem;
+    cem.samples = problem.batch.max(2);
+    cem.topk = cem.topk.min(cem.samples);
     let mut planner = Planner::new(config, model.spec(), Arc::clone(clock))?;
     let mut plans = Vec::new();
     let mut began = clock.monotonic();
     for plan_id in 0.. {
-        let request = PlanRequest { context: problem.context, goal: problem.goal, deadline: None, plan_id };
+        let (context, goal) = (problem.context, problem.goal);
+        let request = PlanRequest { context, goal, deadline: None, plan_id, previous: None };
         let plan = planner.plan(model, &request).with_context(|| format!("plan with {optimizer}"))?;
         if plan_id == 0 {
             began = clock.monotonic();
