@@ -56,7 +56,8 @@ impl Arguments {
     }
 }
 
-fn count(text: &str) -> Result<usize, String> {
+/// A whole number of at least 1, from the command line.
+pub fn count(text: &str) -> Result<usize, String> {
     let value: usize = text.parse().map_err(|_not_a_number| "is not a whole number".to_owned())?;
     if (1..=100_000).contains(&value) { Ok(value) } else { Err("is outside 1..100000".to_owned()) }
 }
@@ -298,7 +299,7 @@ impl Random {
 }
 
 /// The text after `name:` in a file of /proc; `None` where there is none.
-fn proc_field(file: &str, name: &str) -> Option<String> {
+pub fn proc_field(file: &str, name: &str) -> Option<String> {
     let text = std::fs::read_to_string(file).ok()?;
     field(&text, name)
 }

@@ -3,7 +3,6 @@
 use std::path::PathBuf;
 
 use clap::Args;
-use serde::Deserialize;
 use serde::de::IntoDeserializer;
 use serde::de::value::{Error, StrDeserializer};
 
@@ -16,10 +15,10 @@ pub struct ModelOptions {
     #[arg(long, value_name = "DIR")]
     pub model: PathBuf,
     /// What runs the graphs: cpu, cuda or tensorrt
-    #[arg(long, value_name = "P", default_value = "cpu", value_parser = provider)]
+    #[arg(long, value_name = "P", default_value = "cpu", value_parser = parse_name::<Provider>)]
     provider: Provider,
     /// What to use when that cannot be had, in this order; without it, that is an error
-    #[arg(long, value_name = "P,…", value_delimiter = ',', value_parser = provider)]
+    #[arg(long, value_name = "P,…", value_delimiter = ',', value_parser = parse_name::<Provider>)]
     fallback: Vec<Provider>,
     /// Processor threads inside one operation
     #[arg(long, value_name = "N", default_value_t = RuntimeConfig::default().intra_op_threads)]
@@ -46,7 +45,7 @@ impl ModelOptions {
 }
 
 /// By the name that it has in the node's parameters.
-fn provider(name: &str) -> Result<Provider, Error> {
+pub fn parse_name<T: serde::de::DeserializeOwned>(name: &str) -> Result<T, Error> {
     let name: StrDeserializer<'_, Error> = name.into_deserializer();
-    Provider::deserialize(name)
+    T::deserialize(name)
 }
