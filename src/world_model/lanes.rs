@@ -11,13 +11,11 @@ use std::thread::JoinHandle;
 
 use super::ModelError;
 
-/// Candidates that are worth waking a thread for.
-const LEAST: usize = 1;
-
-/// Cuts `batch` candidates into consecutive parts for at most `lanes` lanes. Depends on nothing else, so that the same
-/// call gives the same bytes; the first parts are the larger ones, since the calling thread takes the first.
+/// Cuts `batch` candidates into consecutive parts, one for each lane while there are enough. It depends on nothing else, so
+/// that the same call gives the same bytes. The first parts are the larger ones: the calling thread, which takes the first,
+/// needs not be woken. (Measured, even two candidates are sooner done on two lanes.)
 pub(super) fn parts(batch: usize, lanes: usize) -> impl Iterator<Item = Range<usize>> {
-    let lanes = (batch / LEAST).clamp(1, lanes.max(1));
+    let lanes = lanes.min(batch).max(1);
     let (size, larger) = (batch / lanes, batch % lanes);
     (0..lanes).scan(0, move |from, lane| {
         let part = *from..*from + size + usize::from(lane < larger);
@@ -154,21 +152,16 @@ mod tests {
         assert_eq!(cut(64, 2), [0..32, 32..64]);
         assert_eq!(cut(33, 2), [0..17, 17..33]);
         assert_eq!(cut(11, 4), [0..3, 3..6, 6..9, 9..11]);
+        assert_eq!(cut(1, 2), [0..1]);
+        assert_eq!(cut(2, 8), [0..1, 1..2]);
         assert_eq!(cut(0, 2), [0..0]);
         for (batch, lanes) in (0..70).flat_map(|batch| (0..9).map(move |lanes| (batch, lanes))) {
             let parts = cut(batch, lanes);
-            assert!(parts.len() <= lanes.max(1), "{batch} {lanes}");
-            assert!(parts.len() == 1 || parts.iter().all(|part| part.len() >= LEAST), "{batch} {lanes}: {parts:?}");
+            assert_eq!(parts.len(), lanes.min(batch).max(1), "{batch} {lanes}");
+            assert!(batch == 0 || parts.iter().all(|part| !part.is_empty()), "{batch} {lanes}: {parts:?}");
             let all: Vec<usize> = parts.into_iter().flatten().collect();
             assert_eq!(all, (0..batch).collect::<Vec<_>>(), "{batch} {lanes}");
         }
-    }
-
-    #[test]
-    fn few_candidates_are_not_cut() {
-        assert_eq!(cut(1, 2), [0..1]);
-        assert_eq!(cut(2 * LEAST - 1, 8), [0..2 * LEAST - 1]);
-        assert_eq!(cut(2 * LEAST, 8).len(), 2);
     }
 
     #[test]

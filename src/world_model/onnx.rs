@@ -2,6 +2,9 @@
 //!
 //! Latents stay in the execution provider's memory. What a plan starts from is bound once per problem; with each call
 //! only actions and states go there and only energies come back, unless latents are asked for.
+//!
+//! On the processor the candidates of a call may be divided among threads ([`lanes`]); each has sessions of its own, since
+//! ours are run by one thread at a time, and so holds the rollouts' weights once more.
 
 use std::ops::Range;
 use std::path::{Path, PathBuf};
@@ -242,6 +245,9 @@ impl OnnxWorldModel {
         let lane = |(i, mut graphs): (usize, RolloutGraphs)| {
             Lane::new(format!("candidates_{}", i + 1), Part::default(), move |part: &mut Part| graphs.predict(part))
         };
+        if !of_lanes.is_empty() {
+            tracing::info!("{provider}: candidates are divided among {} threads", 1 + of_lanes.len());
+        }
         let lanes = of_lanes.into_iter().enumerate().map(lane).collect::<Result<Vec<_>, _>>()?;
         Ok(Self {
             spec,
@@ -787,5 +793,76 @@ mod tests {
         }
         assert!((states[13] - 1.0).abs() < 1e-6, "the gripper clips at closed");
         assert_eq!(states[14..21], as_f32(start));
+    }
+
+    /// The demo's model on `lanes` lanes, with a problem.
+    fn model(lanes: usize) -> OnnxWorldModel {
+        let runtime = RuntimeConfig { candidate_threads: lanes, ..RuntimeConfig::default() };
+        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("models/demo");
+        let options = LoadOptions { runtime, ..LoadOptions::default() };
+        let mut model = OnnxWorldModel::load(&path, &options, &mut |_| {}).unwrap();
+        set_problem(&mut model);
+        model
+    }
+
+    fn set_problem(model: &mut OnnxWorldModel) {
+        let goal = Latent::from_host(vec![0.5; model.spec.latent_len()]);
+        let latents = [Latent::from_host(vec![-0.25; model.spec.latent_len()])];
+        let context = Context { latents: &latents, states: &[RobotState::default()], actions: &[] };
+        model.set_problem(&context, &goal).unwrap();
+    }
+
+    #[test]
+    fn an_error_or_panic_in_one_lane_is_the_calls_and_the_next_call_is_whole() {
+        let mut model = model(3);
+        assert_eq!(model.lanes(), 3);
+        let actions: Vec<f32> = (0..5 * 7).map(|i| 0.001 * i as f32).collect();
+        let (mut good, mut out) = (Rollouts::default(), Rollouts::default());
+        model.rollout(&actions, 5, 1, false, &mut good).unwrap();
+        for panics in [false, true] {
+            let mut failures = 1;
+            let failing = move |part: &mut Part| {
+                part.out.clear();
+                part.out.energy_l1.push(1.0);
+                match std::mem::take(&mut failures) {
+                    0 => Ok(()),
+                    _ if panics => panic!("broken"),
+                    _ => Err(ModelError::NoProblem),
+                }
+            };
+            let failing = Lane::new("candidates_x".to_owned(), Part::default(), failing).unwrap();
+            let lane = std::mem::replace(&mut model.lanes[0], failing);
+            let error = model.rollout(&actions, 5, 1, true, &mut out).unwrap_err();
+            match error {
+                ModelError::Lane { lane, reason } => {
+                    assert!(panics && lane == "candidates_x" && reason.contains("broken"), "{lane} {reason}");
+                }
+                error => assert!(!panics && matches!(error, ModelError::NoProblem), "{error}"),
+            }
+            assert!(out.energy_l1.is_empty() && out.energy_l2.is_empty() && out.latents.is_empty());
+            // The failed lane goes on, and the others were waited for.
+            model.rollout(&actions, 5, 1, false, &mut out).unwrap();
+            assert_eq!(out.energy_l1, [good.energy_l1[0], good.energy_l1[1], 1.0, good.energy_l1[4]]);
+            model.lanes[0] = lane;
+            model.rollout(&actions, 5, 1, false, &mut out).unwrap();
+            assert_eq!(out.energy_l1, good.energy_l1);
+        }
+    }
+
+    #[test]
+    fn an_error_in_the_calling_threads_part_leaves_no_result_behind() {
+        let mut model = model(2);
+        let actions: Vec<f32> = (0..4 * 7).map(|i| 0.002 * i as f32).collect();
+        let (mut good, mut out) = (Rollouts::default(), Rollouts::default());
+        model.rollout(&actions, 4, 1, false, &mut good).unwrap();
+        // The graph's input is [1,1,7].
+        let wrong = Tensor::from_array(([1, 2, 7], vec![0.0; 14])).unwrap();
+        model.rollouts.find(1, 1).unwrap().0.graph.bind("context_states", &wrong).unwrap();
+        assert!(model.rollout(&actions, 4, 1, false, &mut out).is_err());
+        set_problem(&mut model);
+        let reversed: Vec<f32> = actions.chunks(7).rev().flatten().copied().collect();
+        model.rollout(&reversed, 4, 1, false, &mut out).unwrap();
+        good.energy_l1.reverse();
+        assert_eq!(out.energy_l1, good.energy_l1);
     }
 }
