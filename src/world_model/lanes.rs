@@ -142,21 +142,22 @@ mod tests {
 
     use super::*;
 
-    fn cut(batch: usize, lanes: usize) -> Vec<Range<usize>> {
-        parts(batch, lanes).collect()
+    /// Begin and end of every part.
+    fn cut(batch: usize, lanes: usize) -> Vec<(usize, usize)> {
+        parts(batch, lanes).map(|part| (part.start, part.end)).collect()
     }
 
     #[test]
     fn parts_follow_each_other_and_leave_nobody_out() {
-        assert_eq!(cut(64, 1), [0..64]);
-        assert_eq!(cut(64, 2), [0..32, 32..64]);
-        assert_eq!(cut(33, 2), [0..17, 17..33]);
-        assert_eq!(cut(11, 4), [0..3, 3..6, 6..9, 9..11]);
-        assert_eq!(cut(1, 2), [0..1]);
-        assert_eq!(cut(2, 8), [0..1, 1..2]);
-        assert_eq!(cut(0, 2), [0..0]);
+        assert_eq!(cut(64, 1), [(0, 64)]);
+        assert_eq!(cut(64, 2), [(0, 32), (32, 64)]);
+        assert_eq!(cut(33, 2), [(0, 17), (17, 33)]);
+        assert_eq!(cut(11, 4), [(0, 3), (3, 6), (6, 9), (9, 11)]);
+        assert_eq!(cut(1, 2), [(0, 1)]);
+        assert_eq!(cut(2, 8), [(0, 1), (1, 2)]);
+        assert_eq!(cut(0, 2), [(0, 0)]);
         for (batch, lanes) in (0..70).flat_map(|batch| (0..9).map(move |lanes| (batch, lanes))) {
-            let parts = cut(batch, lanes);
+            let parts: Vec<Range<usize>> = parts(batch, lanes).collect();
             assert_eq!(parts.len(), lanes.min(batch).max(1), "{batch} {lanes}");
             assert!(batch == 0 || parts.iter().all(|part| !part.is_empty()), "{batch} {lanes}: {parts:?}");
             let all: Vec<usize> = parts.into_iter().flatten().collect();
