@@ -1,22 +1,28 @@
 //! Response surface: learns how the predicted latent depends on the action, and searches that instead of the model.
 //!
-//! A predictor call returns a whole latent, not one number. A few calls around a centre suffice to fit every latent
-//! element as a quadratic function of the action (one small linear solve, shared by all elements). The energy of that
-//! surrogate is minimised by a damped Newton method, as iteratively reweighted least squares for L1; the model then
-//! says what the optimum really costs, the surrogate is fitted again around the best point in a smaller region, and so
-//! on for a few rounds. The answer is always a point whose real energy was computed.
+//! A predictor call returns a whole latent, not one number. A few calls, along each searched coordinate, suffice to
+//! interpolate every latent element ([`kriging`]). The surrogate's energy is minimised ([`descent`]), the model says what
+//! that point really costs, and with what it says the surrogate is fitted again: one call, one step, until the steps gain
+//! nothing or the calls are used up. The answer is always a point whose real energy was computed.
 
-mod surface;
+mod descent;
+mod kriging;
+mod linear;
 
+use rand_chacha::ChaCha12Rng;
+use rand_chacha::rand_core::{Rng as _, SeedableRng as _};
 use serde::Deserialize;
 
-use self::surface::Surface;
+use self::descent::{Descent, Objective};
+use self::kriging::{Kriging, TILE};
 use super::PlannerConfigError;
+use super::action_space::Coordinate;
 use super::cem::{Answer, Cem, CemConfig};
 use super::optimizer::{
     CandidateBatch, Evaluation, GaussianNoise, NoiseSource, Optimizer, OptimizerConfig, OptimizerSettings,
     SearchProblem,
 };
+use crate::world_model::EnergyNorm;
 
 /// Name in the configuration.
 pub const NAME: &str = "response_surface";
@@ -25,22 +31,23 @@ pub const NAME: &str = "response_surface";
 #[derive(Clone, Debug, PartialEq, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct ResponseSurfaceConfig {
-    /// Model batches: the design and `rounds − 1` refinements; 0: four per step of the horizon.
-    pub rounds: usize,
+    /// Candidates of a plan at most, without those of `disagreement`; 0: [`CALLS_PER_NUMBER`] per searched
+    /// number, up to [`MOST_CALLS`].
+    pub calls: usize,
+    /// Candidates per model call after the design: the surrogate's optimum and points at random around it. More than one
+    /// pays where a call of several costs no more than a call of one.
+    pub points_per_round: usize,
+    /// The search has settled after [`PATIENCE`] rounds that each lowered the energy by less than this fraction (0: only
+    /// when the surrogate's optimum is a known point). It then looks around once, and ends when it settles again.
+    pub tolerance: f64,
     /// Distance of the design points from the centre, along each coordinate.
     pub design_radius: f64,
-    /// Points of the design at random places.
-    pub random_points: usize,
-    /// Points per refinement: the surrogate's optimum and pairs of points around it; 0: one per searched number and one.
-    pub refine_points: usize,
-    /// Factor from one round's trust region to the next's.
-    pub shrink: f64,
-    /// Ridge penalty of the fit.
-    pub ridge: f64,
+    /// Whether the ends of the gripper's range are tried at the best position: a grasp has an optimum on either side.
+    pub gripper_probe: bool,
     /// Latent elements that the surrogate models, drawn once at random; all when the latent is not larger.
     pub latent_elements: usize,
     /// When the real energy exceeds the surrogate's by more than this fraction of the spread of the design's energies,
-    /// the trust region is not shrunk and another round is granted (two at most); then CEM takes over.
+    /// the design is widened (two times at most, with one point per searched number each); then CEM takes over.
     pub disagreement: f64,
     /// Candidates per iteration of that CEM; 0 turns it off.
     pub fallback_samples: usize,
@@ -51,13 +58,12 @@ pub struct ResponseSurfaceConfig {
 impl Default for ResponseSurfaceConfig {
     fn default() -> Self {
         Self {
-            rounds: 0,
+            calls: 0,
+            points_per_round: 1,
+            tolerance: 1e-3,
             design_radius: 0.7,
-            random_points: 3,
-            refine_points: 0,
-            shrink: 0.35,
-            ridge: 1e-2,
-            latent_elements: 4096,
+            gripper_probe: true,
+            latent_elements: 2048,
             disagreement: 0.5,
             fallback_samples: 32,
             fallback_iterations: 4,
@@ -65,17 +71,42 @@ impl Default for ResponseSurfaceConfig {
     }
 }
 
+/// Candidates per searched number, when the configuration leaves it open.
+pub const CALLS_PER_NUMBER: usize = 6;
+/// Candidates at most, when the configuration leaves it open: the surrogate's own cost grows with their cube.
+pub const MOST_CALLS: usize = 96;
+/// Rounds in a row without a gain after which a search has settled; more when more than four numbers are searched.
+pub const PATIENCE: usize = 3;
+/// The round, counted from the design's, in which the ends of the gripper's range are tried.
+const PROBE_ROUND: usize = 5;
+/// How far, in u, an end must be from the best point to be tried.
+const PROBE_DISTANCE: f64 = 0.3;
+/// Distance of random points from the optimum in a round of several.
+const SPREAD: f64 = 0.2;
+/// Points nearer than this to a known one, in u, would tell nothing.
+const TOO_NEAR: f64 = 2e-3;
+/// Known points at which descents on the surrogate start, and their steps; the best goes on for more steps.
+const STARTS: usize = 4;
+const FIRST_STEPS: usize = 2;
+const LAST_STEPS: usize = 3;
+/// Elements that the first steps look at, in tiles.
+const FIRST_TILES: usize = 512 / TILE;
+/// How often a design is widened.
+const WIDENINGS: usize = 2;
+/// So many disagreements in a row widen the design.
+const WRONG: usize = 2;
+
 impl OptimizerConfig for ResponseSurfaceConfig {
     fn validate(&self) -> Result<(), PlannerConfigError> {
         let fail = |field, reason: String| Err(PlannerConfigError { field, reason });
-        if self.rounds > 100 {
-            return fail("optimizers.response_surface.rounds", format!("{} is above 100", self.rounds));
+        if self.calls > 1000 {
+            return fail("optimizers.response_surface.calls", format!("{} is above 1000", self.calls));
         }
-        if self.random_points > 1000 {
-            return fail("optimizers.response_surface.random_points", format!("{} is above 1000", self.random_points));
-        }
-        if self.refine_points > 1000 {
-            return fail("optimizers.response_surface.refine_points", format!("{} is above 1000", self.refine_points));
+        if !(1..=100).contains(&self.points_per_round) {
+            return fail(
+                "optimizers.response_surface.points_per_round",
+                format!("{} is outside 1..100", self.points_per_round),
+            );
         }
         if !(16..=1 << 24).contains(&self.latent_elements) {
             return fail(
@@ -83,10 +114,11 @@ impl OptimizerConfig for ResponseSurfaceConfig {
                 format!("{} is outside 16..2^24", self.latent_elements),
             );
         }
+        if !(0.0..=1.0).contains(&self.tolerance) {
+            return fail("optimizers.response_surface.tolerance", format!("{} is outside 0..1", self.tolerance));
+        }
         for (field, value, limit) in [
             ("optimizers.response_surface.design_radius", self.design_radius, 1.0),
-            ("optimizers.response_surface.shrink", self.shrink, 1.0),
-            ("optimizers.response_surface.ridge", self.ridge, 1e3),
             ("optimizers.response_surface.disagreement", self.disagreement, 1e3),
         ] {
             if !(value > 0.0 && value <= limit) {
@@ -107,13 +139,12 @@ impl OptimizerConfig for ResponseSurfaceConfig {
     }
 }
 
-/// Extra rounds granted when surrogate and model disagree.
-const EXTRA_ROUNDS: usize = 2;
-
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Phase {
     Design,
     Refine,
+    Probe,
+    Widen,
     Fallback,
     Done,
 }
@@ -124,6 +155,7 @@ struct Free {
     index: usize,
     middle: f64,
     half: f64,
+    is_gripper: bool,
 }
 
 /// The search.
@@ -132,31 +164,41 @@ pub struct ResponseSurface {
     fallback: Cem,
     noise: GaussianNoise,
     phase: Phase,
-    /// Batches told so far, and how many there shall be.
+    /// Batches told so far.
     round: usize,
-    rounds: usize,
-    extra: usize,
+    /// Candidates told so far, and how many there shall be.
+    told: usize,
+    calls: usize,
+    /// Rounds in a row without a gain.
+    still: usize,
+    /// Rounds since the last gain in which surrogate and model disagreed, and how often there were too many of them.
+    wrong: usize,
+    disagreements: usize,
+    /// How often the design was widened, and what was looked at because the search had settled.
+    widened: usize,
+    probed: bool,
+    looked_around: bool,
     free: Vec<Free>,
-    /// Latent elements that are modelled, in order; empty: all.
+    /// Latent elements that are modelled, in random order.
     subset: Vec<usize>,
     subset_of: usize,
-    surface: Surface,
-    /// Costs of the surface's points.
+    surface: Kriging,
+    descent: Descent,
+    /// Costs of the surface's points, and their indices from the cheapest on.
     costs: Vec<f64>,
-    /// Best point so far, u.
-    center: Vec<f64>,
+    order: Vec<usize>,
+    /// For each point its real energy less that of all modelled elements, and of the first few.
+    corrections: Vec<f64>,
+    first_corrections: Vec<f64>,
     best_cost: f64,
-    /// Trust region around `center`, in u.
-    radius: f64,
-    /// Energy that the surrogate promised for the first candidate of the current batch.
+    /// Cost that the surrogate promised for the first candidate of the current batch.
     promised: f64,
-    /// Whether the optimum of the current batch is held by the trust region rather than by the bounds.
-    at_edge: bool,
-    /// Mean energy of the design less the best: the scale of disagreement.
+    /// Mean cost of the design less the best: the scale of disagreement.
     spread: f64,
     optimum: Vec<f64>,
+    start: Vec<f64>,
     point: Vec<f64>,
-    directions: Vec<f64>,
+    draws: Vec<f64>,
     candidate: Vec<f64>,
     residual: Vec<f32>,
 }
@@ -188,22 +230,30 @@ impl ResponseSurface {
             noise: GaussianNoise::default(),
             phase: Phase::Done,
             round: 0,
-            rounds: 0,
-            extra: 0,
+            told: 0,
+            calls: 0,
+            still: 0,
+            wrong: 0,
+            disagreements: 0,
+            widened: 0,
+            probed: false,
+            looked_around: false,
             free: Vec::new(),
             subset: Vec::new(),
             subset_of: 0,
-            surface: Surface::default(),
+            surface: Kriging::default(),
+            descent: Descent::default(),
             costs: Vec::new(),
-            center: Vec::new(),
+            order: Vec::new(),
+            corrections: Vec::new(),
+            first_corrections: Vec::new(),
             best_cost: f64::INFINITY,
-            radius: 1.0,
             promised: f64::NAN,
-            at_edge: false,
             spread: 0.0,
             optimum: Vec::new(),
+            start: Vec::new(),
             point: Vec::new(),
-            directions: Vec::new(),
+            draws: Vec::new(),
             candidate: Vec::new(),
             residual: Vec::new(),
         })
@@ -219,118 +269,199 @@ impl ResponseSurface {
         batch.push(&self.candidate);
     }
 
-    /// Centre, ± along each coordinate, staying, and some points at random.
+    /// A centre, a point along each coordinate, and staying.
     fn ask_design(&mut self, problem: &SearchProblem<'_>, batch: &mut CandidateBatch) {
-        let d = self.free.len();
+        let start = std::mem::take(&mut self.start);
         self.point.clear();
-        self.point.resize(d, 0.0);
+        self.point.extend_from_slice(&start);
         self.push_point(problem, batch);
+        for i in 0..start.len() {
+            self.point.clear();
+            self.point.extend_from_slice(&start);
+            if let Some(u) = self.point.get_mut(i) {
+                // In turn upwards and downwards, but never out of the box.
+                let sign = if i % 2 == 0 { 1.0 } else { -1.0 };
+                let sign = if (*u + sign * self.config.design_radius).abs() > 1.0 { -sign } else { sign };
+                *u += sign * self.config.design_radius;
+            }
+            self.push_point(problem, batch);
+        }
+        self.start = start;
         if batch.get(0) == problem.space.stay() {
             batch.stay = Some(0);
         } else {
             batch.stay = Some(batch.len());
             batch.push(problem.space.stay());
         }
-        for i in 0..d {
-            for sign in [-1.0, 1.0] {
-                self.point.fill(0.0);
-                if let Some(u) = self.point.get_mut(i) {
-                    *u = sign * self.config.design_radius;
-                }
-                self.push_point(problem, batch);
+    }
+
+    /// The best point with the gripper at either end, unless it is near there.
+    fn ask_probe(&mut self, problem: &SearchProblem<'_>, batch: &mut CandidateBatch) {
+        for end in [-1.0, 1.0] {
+            self.point.clear();
+            self.point.extend_from_slice(best(&self.surface, &self.order));
+            let mut moved = 0.0_f64;
+            for (u, _) in self.point.iter_mut().zip(&self.free).filter(|(_, f)| f.is_gripper) {
+                moved = moved.max((end - *u).abs());
+                *u = end;
             }
-        }
-        if d > 0 {
-            for _ in 0..self.config.random_points {
-                self.noise.fill(&mut self.point);
-                // A direction at random, at the distance of the corners of the design.
-                let length = self.point.iter().map(|v| v * v).sum::<f64>().sqrt().max(1e-9);
-                let scale = self.config.design_radius * (d as f64).sqrt() / length;
-                self.point.iter_mut().for_each(|v| *v = (*v * scale).clamp(-1.0, 1.0));
+            if moved > PROBE_DISTANCE && self.told + batch.len() < self.calls {
                 self.push_point(problem, batch);
             }
         }
     }
 
-    /// The surrogate's optimum in the trust region, and pairs of points around it for the next fit.
+    /// Points away from the best along each coordinate, where nothing is known yet.
+    fn ask_wider(&mut self, problem: &SearchProblem<'_>, batch: &mut CandidateBatch) {
+        for i in 0..self.free.len() {
+            self.point.clear();
+            self.point.extend_from_slice(best(&self.surface, &self.order));
+            if let Some(u) = self.point.get_mut(i) {
+                // The wider side first, the other one the next time.
+                let away = if (*u > 0.0) == (self.widened % 2 == 1) { -1.0 } else { 1.0 };
+                *u += away * self.config.design_radius;
+            }
+            self.push_point(problem, batch);
+        }
+    }
+
+    /// The surrogate's optimum, and points around it if there shall be more.
     fn ask_refinement(&mut self, problem: &SearchProblem<'_>, batch: &mut CandidateBatch) {
-        let d = self.free.len();
-        if !self.surface.fit(&self.center, self.radius, self.config.ridge) {
+        if !self.surface.fit() {
             self.phase = Phase::Fallback;
             self.begin_fallback(problem);
             self.fallback.ask(problem, batch);
             return;
         }
-        let Self { surface, free, candidate, center, optimum, .. } = self;
-        let host_cost = |u: &[f64]| {
-            if problem.costs.is_empty() {
-                return 0.0;
+        self.minimise(problem);
+        let known = (0..self.surface.len()).any(|i| {
+            let pairs = self.surface.point(i).iter().zip(&self.optimum);
+            pairs.fold(0.0_f64, |most, (a, b)| most.max((a - b).abs())) < TOO_NEAR
+        });
+        if known && self.config.points_per_round == 1 {
+            // Asking again would tell nothing.
+            self.phase = self.settled();
+            match self.phase {
+                Phase::Probe => self.ask_probe(problem, batch),
+                Phase::Widen => self.ask_wider(problem, batch),
+                _ => {}
             }
-            to_candidate(problem, free, u, candidate);
-            problem.costs.cost(problem.space, &problem.state, candidate)
-        };
-        self.promised =
-            surface.minimise(center, self.radius, problem.norm, !problem.costs.is_empty(), host_cost, optimum);
-        self.at_edge =
-            self.optimum.iter().zip(&self.center).any(|(u, c)| (u - c).abs() > 0.98 * self.radius && u.abs() < 0.999);
+            return;
+        }
         self.point.clear();
         self.point.extend_from_slice(&self.optimum);
         self.push_point(problem, batch);
-
-        let pairs = match self.config.refine_points {
-            0 => d.div_ceil(2),
-            points => (points - 1) / 2,
-        };
-        let reach = self.radius * self.config.shrink;
-        for pair in 0..pairs {
-            if pair % d == 0 {
-                self.directions.resize(d * d, 0.0);
-                self.noise.fill(&mut self.directions);
-                orthonormalise(&mut self.directions, d);
-            }
-            for sign in [-1.0, 1.0] {
-                self.point.clear();
-                let row = self.directions.chunks_exact(d).nth(pair % d).unwrap_or_default();
-                self.point.extend(self.optimum.iter().zip(row).map(|(o, q)| o + sign * reach * q * (d as f64).sqrt()));
-                self.push_point(problem, batch);
-            }
+        let d = self.free.len();
+        self.draws.resize(d, 0.0);
+        let more = self.config.points_per_round.min(self.calls.saturating_sub(self.told)).max(1) - 1;
+        for _ in 0..more {
+            self.noise.fill(&mut self.draws);
+            let length = self.draws.iter().map(|v| v * v).sum::<f64>().sqrt().max(1e-9);
+            let scale = SPREAD * (d as f64).sqrt() / length;
+            self.point.clear();
+            self.point.extend(self.optimum.iter().zip(&self.draws).map(|(o, v)| o + v * scale));
+            self.push_point(problem, batch);
         }
     }
 
+    /// Finds the surrogate's optimum: a few steps from each of the best points, then more from where that led to.
+    fn minimise(&mut self, problem: &SearchProblem<'_>) {
+        let Self { surface, descent, free, candidate, optimum, point, order, .. } = self;
+        let mut cost = |u: &[f64]| {
+            to_candidate(problem, free, u, candidate);
+            problem.costs.cost(problem.space, &problem.state, candidate)
+        };
+        let has_host_cost = !problem.costs.is_empty();
+        let tiles = surface.tiles();
+        let mut objective = Objective {
+            surface,
+            norm: problem.norm,
+            tiles: tiles.min(FIRST_TILES),
+            corrections: &self.first_corrections,
+            host_cost: has_host_cost.then_some(&mut cost),
+        };
+        let mut least = f64::INFINITY;
+        for &i in order.iter().take(STARTS) {
+            point.clear();
+            point.extend_from_slice(objective.surface.point(i));
+            let value = descent.run(&mut objective, FIRST_STEPS, point);
+            if value < least {
+                least = value;
+                std::mem::swap(optimum, point);
+            }
+        }
+        (objective.tiles, objective.corrections) = (tiles, &self.corrections);
+        self.promised = descent.run(&mut objective, LAST_STEPS, optimum);
+    }
+
+    /// Whether the gripper's ends are still to be tried.
+    fn is_to_probe(&self) -> bool {
+        self.config.gripper_probe && !self.probed && self.free.iter().any(|f| f.is_gripper)
+    }
+
     fn begin_fallback(&mut self, problem: &SearchProblem<'_>) {
-        to_candidate(problem, &self.free, &self.center, &mut self.candidate);
         self.point.clear();
-        let reach = self.radius.max(0.3);
-        self.point.extend(problem.space.dimensions().iter().map(|d| reach * 0.5 * (d.upper - d.lower)));
+        let from = if self.order.is_empty() { &self.start } else { best(&self.surface, &self.order) };
+        self.point.extend_from_slice(from);
+        to_candidate(problem, &self.free, &self.point, &mut self.candidate);
+        self.point.clear();
+        self.point.extend(problem.space.dimensions().iter().map(|d| 0.25 * (d.upper - d.lower)));
         self.fallback.start_around(problem, &self.candidate, &self.point);
     }
 
     /// Keeps the finite rows of a batch as points of the surface.
     fn remember(&mut self, problem: &SearchProblem<'_>, batch: &CandidateBatch, evaluation: &Evaluation<'_>) {
         let len = problem.goal.len();
+        self.told += batch.len();
         let rows = evaluation.latents.chunks_exact(len.max(1));
-        for ((candidate, &cost), row) in batch.iter().zip(evaluation.cost).zip(rows) {
-            if !cost.is_finite() {
+        let numbers = evaluation.cost.iter().zip(evaluation.energy);
+        for ((candidate, (&cost, &energy)), row) in batch.iter().zip(numbers).zip(rows) {
+            if !cost.is_finite() || self.surface.is_full() {
                 continue;
             }
             self.point.clear();
             let u = |f: &Free| (candidate.get(f.index).copied().unwrap_or(f.middle) - f.middle) / f.half;
             self.point.extend(self.free.iter().map(u));
             self.residual.clear();
-            if self.subset.is_empty() {
-                self.residual.extend(row.iter().zip(problem.goal).map(|(z, g)| z - g));
-            } else {
-                let at = |i: &usize| Some(row.get(*i)? - problem.goal.get(*i)?);
-                self.residual.extend(self.subset.iter().filter_map(at));
-            }
+            let at = |i: &usize| Some(row.get(*i)? - problem.goal.get(*i)?);
+            self.residual.extend(self.subset.iter().filter_map(at));
             self.surface.push(&self.point, &self.residual);
+            self.corrections.push(energy - mean(&self.residual, problem.norm));
+            let first = self.residual.get(..FIRST_TILES * TILE).unwrap_or(&self.residual);
+            self.first_corrections.push(energy - mean(first, problem.norm));
             self.costs.push(cost);
-            if cost < self.best_cost {
-                self.best_cost = cost;
-                self.center.clear();
-                self.center.extend_from_slice(&self.point);
-            }
+            let costs = &self.costs;
+            let at = self.order.partition_point(|&i| costs.get(i).is_some_and(|c| *c <= cost));
+            self.order.insert(at, costs.len() - 1);
+            self.best_cost = self.best_cost.min(cost);
         }
+    }
+
+    /// What comes when the search has settled: what has not been looked at yet, or the end.
+    fn settled(&mut self) -> Phase {
+        self.still = 0;
+        if self.is_to_probe() {
+            self.probed = true;
+            Phase::Probe
+        } else if !self.looked_around && self.told + self.free.len() <= self.calls {
+            self.looked_around = true;
+            self.widened += 1;
+            Phase::Widen
+        } else {
+            Phase::Done
+        }
+    }
+
+    /// What comes after a round of the search.
+    fn next_phase(&mut self, gained: bool) -> Phase {
+        self.still = if gained { 0 } else { self.still + 1 };
+        if self.told >= self.calls || self.surface.is_full() {
+            return Phase::Done;
+        }
+        // A search of more numbers more often gains nothing in a round.
+        let patience = PATIENCE + self.free.len().saturating_sub(4) / 2;
+        let still = self.config.tolerance > 0.0 && self.still >= patience;
+        if still || (self.is_to_probe() && self.round >= PROBE_ROUND) { self.settled() } else { Phase::Refine }
     }
 }
 
@@ -342,89 +473,114 @@ impl Optimizer for ResponseSurface {
     fn start(&mut self, problem: &SearchProblem<'_>) {
         self.noise.restart(problem.seed, problem.plan_id);
         self.phase = Phase::Design;
-        self.round = 0;
-        self.extra = 0;
+        (self.round, self.told, self.still, self.widened, self.probed) = (0, 0, 0, 0, false);
+        (self.wrong, self.disagreements, self.looked_around) = (0, 0, false);
         self.free.clear();
         let numbers = problem.space.dimensions().iter().enumerate().filter(|(_, d)| d.pin.is_none());
         self.free.extend(numbers.map(|(index, d)| Free {
             index,
             middle: 0.5 * (d.lower + d.upper),
             half: 0.5 * (d.upper - d.lower),
+            is_gripper: d.coordinate == Coordinate::Gripper,
         }));
+        let d = self.free.len();
+        self.calls = if self.config.calls == 0 { (CALLS_PER_NUMBER * d).min(MOST_CALLS) } else { self.config.calls };
         let len = problem.goal.len();
         if self.subset_of != len {
             self.subset_of = len;
             self.subset = draw_subset(len, self.config.latent_elements);
+            self.residual.reserve(self.subset.len());
         }
-        let elements = if self.subset.is_empty() { len } else { self.subset.len() };
-        self.surface.reset(self.free.len(), problem.space.per_step(), elements);
-        self.costs.clear();
-        self.center.clear();
-        self.center.resize(self.free.len(), 0.0);
+        // Room for the widest search there can be.
+        let room = self.calls.max(d + 2) + self.config.points_per_round + WIDENINGS * d;
+        let per_step = if d == problem.space.dim() { problem.space.per_step() } else { d };
+        self.surface.reset(d, per_step, self.subset.len(), room);
+        for line in [&mut self.costs, &mut self.corrections, &mut self.first_corrections] {
+            line.clear();
+            line.reserve(room);
+        }
+        self.order.clear();
+        self.order.reserve(room);
+        self.start.clear();
+        self.start.resize(d, 0.0);
+        if let Some(warm) = problem.warm_start {
+            let u = |f: &Free| (warm.get(f.index).copied().unwrap_or(f.middle) - f.middle) / f.half;
+            self.start.clear();
+            self.start.extend(self.free.iter().map(u).map(|u| u.clamp(-1.0, 1.0)));
+        }
         self.best_cost = f64::INFINITY;
-        self.radius = 1.0;
         self.promised = f64::NAN;
         self.spread = 0.0;
     }
 
     fn ask(&mut self, problem: &SearchProblem<'_>, batch: &mut CandidateBatch) {
+        batch.want_latents = self.phase != Phase::Fallback;
         match self.phase {
-            Phase::Design => {
-                batch.want_latents = true;
-                self.ask_design(problem, batch);
+            Phase::Design => self.ask_design(problem, batch),
+            Phase::Refine => self.ask_refinement(problem, batch),
+            Phase::Probe => {
+                self.ask_probe(problem, batch);
+                if batch.is_empty() {
+                    self.phase = Phase::Refine;
+                    self.ask_refinement(problem, batch);
+                }
             }
-            Phase::Refine => {
-                batch.want_latents = true;
-                self.ask_refinement(problem, batch);
-            }
+            Phase::Widen => self.ask_wider(problem, batch),
             Phase::Fallback => self.fallback.ask(problem, batch),
             Phase::Done => {}
         }
     }
 
     fn tell(&mut self, problem: &SearchProblem<'_>, batch: &CandidateBatch, evaluation: &Evaluation<'_>) {
+        let before = self.best_cost;
         match self.phase {
-            Phase::Fallback => self.fallback.tell(problem, batch, evaluation),
-            Phase::Done => {}
-            Phase::Design => {
+            Phase::Fallback => return self.fallback.tell(problem, batch, evaluation),
+            Phase::Done => return,
+            Phase::Design | Phase::Refine | Phase::Probe | Phase::Widen => {
                 self.remember(problem, batch, evaluation);
-                self.round = 1;
-                let mean = self.costs.iter().sum::<f64>() / self.costs.len().max(1) as f64;
-                self.spread = mean - self.best_cost;
-                self.rounds = match self.config.rounds {
-                    0 => 4 * problem.space.horizon(),
-                    rounds => rounds,
-                };
-                let last = self.round >= self.rounds || self.free.is_empty();
-                self.phase = if last { Phase::Done } else { Phase::Refine };
-            }
-            Phase::Refine => {
-                let before = self.best_cost;
-                let first = self.costs.len();
-                self.remember(problem, batch, evaluation);
-                self.round += 1;
-                // The surrogate sees a subset of the latent; so does this comparison.
-                let host = |i| evaluation.cost.get(i).zip(evaluation.energy.get(i)).map_or(0.0, |(c, e)| c - e);
-                let real = self.surface.energy_of(first, problem.norm) + host(0);
-                let excess = real - self.promised;
-                let off = excess.is_nan() || excess > self.config.disagreement * self.spread;
-                if off && self.best_cost >= before {
-                    // Nothing gained and the surrogate was wrong: look again in the same region, with what was learnt.
-                    self.extra += 1;
-                } else if !self.at_edge {
-                    // At the edge of its region the optimum may lie further on: look there as far again.
-                    self.radius *= self.config.shrink;
-                }
-                let rounds = self.rounds + self.extra.min(EXTRA_ROUNDS);
-                if self.extra > EXTRA_ROUNDS && self.config.fallback_samples > 0 {
-                    self.phase = Phase::Fallback;
-                    self.begin_fallback(problem);
-                } else if self.round >= rounds {
-                    self.phase = Phase::Done;
-                }
             }
         }
+        self.round += 1;
+        if self.free.is_empty() {
+            self.phase = Phase::Done;
+            return;
+        }
+        let gained = before - self.best_cost > self.config.tolerance * before.abs();
+        self.phase = match self.phase {
+            Phase::Design => {
+                let mean = self.costs.iter().sum::<f64>() / self.costs.len().max(1) as f64;
+                self.spread = mean - self.best_cost;
+                self.next_phase(true)
+            }
+            Phase::Refine => {
+                let excess = evaluation.cost.first().copied().unwrap_or(f64::NAN) - self.promised;
+                let off = excess.is_nan() || excess > self.config.disagreement * self.spread;
+                self.wrong = if self.best_cost < before { 0 } else { self.wrong + usize::from(off) };
+                if self.wrong >= WRONG {
+                    // Nothing gained and the surrogate was wrong, again and again: it has to see more.
+                    self.wrong = 0;
+                    self.disagreements += 1;
+                    if self.disagreements <= WIDENINGS {
+                        self.widened += 1;
+                        Phase::Widen
+                    } else if self.config.fallback_samples > 0 {
+                        self.begin_fallback(problem);
+                        Phase::Fallback
+                    } else {
+                        self.next_phase(gained)
+                    }
+                } else {
+                    self.next_phase(gained)
+                }
+            }
+            _ => self.next_phase(true),
+        };
     }
+}
+
+/// The cheapest of the points, u; `order` are their indices by cost.
+fn best<'a>(surface: &'a Kriging, order: &[usize]) -> &'a [f64] {
+    order.first().map(|&i| surface.point(i)).unwrap_or_default()
 }
 
 /// The candidate at `u`, with pinned coordinates at their values.
@@ -439,38 +595,42 @@ fn to_candidate(problem: &SearchProblem<'_>, free: &[Free], u: &[f64], candidate
     problem.space.clip(candidate);
 }
 
-/// `count` of `len` elements, spread evenly at random; empty when that is all of them. Always the same.
-fn draw_subset(len: usize, count: usize) -> Vec<usize> {
-    if count >= len {
-        return Vec::new();
-    }
-    let mut noise = GaussianNoise::default();
-    noise.restart(0x5EED, len as u64);
-    let mut draw = [0.0];
-    let stride = len as f64 / count as f64;
-    (0..count)
-        .map(|i| {
-            noise.fill(&mut draw);
-            let [z] = draw;
-            // Any smooth map from the normal number to 0..1 will do.
-            let within = 1.0 / (1.0 + (-1.7 * z).exp());
-            (((i as f64 + within) * stride) as usize).min(len - 1)
-        })
-        .collect()
+fn mean(residual: &[f32], norm: EnergyNorm) -> f64 {
+    let numbers = residual.iter().map(|&r| f64::from(r));
+    let sum: f64 = match norm {
+        EnergyNorm::L1 => numbers.map(f64::abs).sum(),
+        EnergyNorm::L2 => numbers.map(|r| r * r).sum(),
+    };
+    sum / residual.len().max(1) as f64
 }
 
-/// Makes the rows of a d×d matrix orthonormal (Gram–Schmidt).
-fn orthonormalise(rows: &mut [f64], d: usize) {
-    for i in 0..d {
-        let (done, rest) = rows.split_at_mut(i * d);
-        let row = rest.get_mut(..d).unwrap_or_default();
-        for other in done.chunks_exact(d) {
-            let dot: f64 = row.iter().zip(other).map(|(a, b)| a * b).sum();
-            row.iter_mut().zip(other).for_each(|(a, b)| *a -= dot * b);
-        }
-        let length = row.iter().map(|v| v * v).sum::<f64>().sqrt();
-        if length > 1e-9 {
-            row.iter_mut().for_each(|v| *v /= length);
-        }
+/// `count` of `len` elements (all, when there are not more), spread evenly, in random order. Always the same.
+fn draw_subset(len: usize, count: usize) -> Vec<usize> {
+    let mut random = ChaCha12Rng::seed_from_u64(0x5EED);
+    let mut below = |n: usize| ((u128::from(random.next_u64()) * n as u128) >> 64) as usize;
+    let count = count.min(len);
+    // One of each of `count` equal parts.
+    let part = |i: usize| i * len / count.max(1);
+    let mut subset: Vec<usize> = (0..count).map(|i| part(i) + below(part(i + 1) - part(i))).collect();
+    for i in (1..subset.len()).rev() {
+        subset.swap(i, below(i + 1));
+    }
+    subset
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_subset_has_each_element_once_and_reaches_everywhere() {
+        let mut all = draw_subset(100, 200);
+        assert_ne!(all, (0..100).collect::<Vec<_>>(), "in random order");
+        all.sort_unstable();
+        assert_eq!(all, (0..100).collect::<Vec<_>>());
+        let mut some = draw_subset(1000, 100);
+        some.sort_unstable();
+        assert_eq!(some.len(), 100);
+        assert!(some.iter().enumerate().all(|(i, e)| e / 10 == i), "one of each ten");
     }
 }

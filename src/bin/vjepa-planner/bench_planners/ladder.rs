@@ -13,8 +13,8 @@ pub const DEFAULT: &str = "default";
 /// Budgets of methods that draw samples: samples × iterations, from 24 to 2,048 calls.
 const SAMPLES: [(usize, usize); 9] =
     [(8, 3), (12, 4), (16, 5), (16, 8), (32, 6), (64, 6), (64, 10), (128, 8), (128, 16)];
-/// Budgets of the response surface: rounds.
-const ROUNDS: [usize; 9] = [1, 2, 3, 4, 5, 6, 8, 12, 16];
+/// Budgets of the response surface: calls.
+const CALLS: [usize; 11] = [10, 12, 14, 16, 18, 21, 24, 30, 36, 48, 96];
 
 /// A budget of an optimizer.
 #[derive(Clone, Debug)]
@@ -35,7 +35,7 @@ pub fn rungs(optimizer: &'static str, horizon: usize, energy: EnergyNorm, ladder
     let mut budgets = vec![(DEFAULT.to_owned(), String::new())];
     if ladder {
         budgets.extend(match optimizer {
-            "response_surface" => ROUNDS.map(|n| (format!("rounds {n}"), format!("rounds: {n}"))).to_vec(),
+            "response_surface" => CALLS.map(|n| (format!("{n} calls"), format!("calls: {n}, tolerance: 0"))).to_vec(),
             "cem" | "icem" | "mppi" => SAMPLES.iter().map(|&(n, i)| samples(optimizer, n, i)).collect(),
             _ => Vec::new(),
         });

@@ -1,0 +1,450 @@
+//! The surrogate: every latent element's difference to the goal as a smooth function of the action.
+//!
+//! Ordinary kriging (Gaussian-process regression with an unknown constant mean; Rasmussen and Williams, Gaussian
+//! Processes for Machine Learning, sections 2.2 and 2.7) with one kernel for all latent elements: the prediction at u is
+//! Σ wᵢ(u)·residualᵢ with weights that sum to 1, so the small n×n system of the n known points serves thousands of elements.
+//! The kernel's length along each coordinate is the likeliest one; that many elements make a few points enough to tell.
+
+use super::linear::{cholesky, dot, invert, log_determinant};
+use crate::world_model::EnergyNorm;
+
+/// Elements that are summed side by side; rows are stored in tiles of this width.
+pub(super) const TILE: usize = 8;
+/// Variance of what the kernel does not explain, in units of the kernel's own; keeps the system well conditioned.
+const NUGGET: f64 = 1e-4;
+/// Lengths tried first, in units of half a coordinate's range.
+const FIRST_LENGTHS: [f64; 6] = [0.7, 1.0, 1.4, 2.0, 2.8, 4.0];
+/// Range of lengths.
+const LENGTHS: (f64, f64) = (0.3, 10.0);
+/// Factor by which a length is changed on trial: when the lengths are first estimated, and later.
+const TRIALS: (f64, f64) = (1.6, 1.35);
+/// The lengths are estimated again when there are so many times more points than the last time.
+const AGAIN: f64 = 1.25;
+
+/// Points u with their residuals (predicted latent less goal), and what is fitted to them.
+#[derive(Debug, Default)]
+pub(super) struct Kriging {
+    dim: usize,
+    /// Coordinates per step; steps share their lengths.
+    per_step: usize,
+    elements: usize,
+    capacity: usize,
+    /// [n, dim]
+    points: Vec<f64>,
+    /// The first point's residual, [elements] and zeros up to a whole tile.
+    base: Vec<f32>,
+    /// Each residual less the first one's, [tiles, capacity, TILE].
+    tiles: Vec<[f32; TILE]>,
+    /// Scalar products of those, divided by the number of elements; lower triangle row by row.
+    gram: Vec<f64>,
+    /// Logarithm of the length along each coordinate of a step; empty before the first fit.
+    log_lengths: Vec<f64>,
+    /// Points at the last estimate of the lengths.
+    estimated_at: usize,
+    /// 1 / length² along each of the `dim` numbers.
+    precision: Vec<f64>,
+    /// Inverse of the kernel matrix, its row sums and their sum.
+    inverse: Vec<f64>,
+    row_sums: Vec<f64>,
+    total: f64,
+    scratch: Scratch,
+}
+
+#[derive(Debug, Default)]
+struct Scratch {
+    factor: Vec<f64>,
+    work: Vec<f64>,
+    inverse: Vec<f64>,
+    row_sums: Vec<f64>,
+    trial: Vec<f64>,
+    kernel: Vec<f64>,
+    slopes: Vec<f64>,
+    row: Vec<f32>,
+}
+
+impl Kriging {
+    /// Forgets all points; for up to `capacity` points of `dim` numbers (`per_step` of them a step) with `elements`
+    /// latent elements.
+    pub(super) fn reset(&mut self, dim: usize, per_step: usize, elements: usize, capacity: usize) {
+        let tiles = elements.div_ceil(TILE);
+        let sized = (self.dim, self.elements, self.capacity) == (dim, elements, capacity);
+        (self.dim, self.per_step, self.elements, self.capacity) = (dim, per_step.max(1), elements, capacity);
+        if !sized {
+            self.tiles.clear();
+            self.tiles.resize(tiles * capacity, [0.0; TILE]);
+            self.base.clear();
+            self.base.resize(tiles * TILE, 0.0);
+            self.points.reserve(capacity * dim);
+            self.gram.reserve(capacity * (capacity + 1) / 2);
+            let s = &mut self.scratch;
+            for square in [&mut self.inverse, &mut s.factor, &mut s.work, &mut s.inverse] {
+                square.reserve(capacity * capacity);
+            }
+            for line in [&mut self.row_sums, &mut s.row_sums, &mut s.kernel] {
+                line.reserve(capacity);
+            }
+            s.slopes.reserve(capacity * dim);
+            s.row.reserve(tiles * TILE);
+        }
+        self.points.clear();
+        self.gram.clear();
+        self.log_lengths.clear();
+        self.estimated_at = 0;
+    }
+
+    /// Number of points.
+    pub(super) fn len(&self) -> usize {
+        self.points.len().checked_div(self.dim).unwrap_or(0)
+    }
+
+    /// True when no more points can be added.
+    pub(super) fn is_full(&self) -> bool {
+        self.len() >= self.capacity
+    }
+
+    /// Point `i`.
+    pub(super) fn point(&self, i: usize) -> &[f64] {
+        self.points.get(i * self.dim..(i + 1) * self.dim).unwrap_or_default()
+    }
+
+    /// Adds a point `u` with its residual [elements], unless it [is full](Self::is_full).
+    pub(super) fn push(&mut self, u: &[f64], residual: &[f32]) {
+        debug_assert_eq!((u.len(), residual.len()), (self.dim, self.elements));
+        let n = self.len();
+        if n >= self.capacity {
+            return;
+        }
+        let row = &mut self.scratch.row;
+        row.clear();
+        if n == 0 {
+            if let Some(base) = self.base.get_mut(..residual.len()) {
+                base.copy_from_slice(residual);
+            }
+            row.resize(self.base.len(), 0.0);
+        } else {
+            row.extend(residual.iter().zip(&self.base).map(|(r, base)| r - base));
+            row.resize(self.base.len(), 0.0);
+        }
+        let scale = 1.0 / self.elements.max(1) as f64;
+        let own = row.as_chunks::<TILE>().0;
+        for (tile, numbers) in self.tiles.chunks_exact_mut(self.capacity).zip(own) {
+            if let Some(slot) = tile.get_mut(n) {
+                *slot = *numbers;
+            }
+        }
+        for j in 0..=n {
+            // One sum per lane, over all tiles.
+            let mut sums = [0.0_f32; TILE];
+            for (tile, numbers) in self.tiles.chunks_exact(self.capacity).zip(own) {
+                let Some(other) = tile.get(j) else { continue };
+                for ((sum, a), b) in sums.iter_mut().zip(other).zip(numbers) {
+                    *sum += a * b;
+                }
+            }
+            self.gram.push(sums.iter().map(|&v| f64::from(v)).sum::<f64>() * scale);
+        }
+        self.points.extend_from_slice(u);
+    }
+
+    /// Fits the surrogate to all points. False when there are too few or the system is singular.
+    pub(super) fn fit(&mut self) -> bool {
+        let n = self.len();
+        if n < 2 {
+            return false;
+        }
+        if self.log_lengths.is_empty() || n as f64 >= AGAIN * self.estimated_at as f64 {
+            self.estimate_lengths();
+            self.estimated_at = n;
+        }
+        let lengths = std::mem::take(&mut self.log_lengths);
+        let found = self.factorise(&lengths);
+        self.log_lengths = lengths;
+        std::mem::swap(&mut self.inverse, &mut self.scratch.inverse);
+        std::mem::swap(&mut self.row_sums, &mut self.scratch.row_sums);
+        self.total = self.row_sums.iter().sum();
+        found.is_some() && self.total > 0.0
+    }
+
+    /// Coordinate search for the likeliest lengths.
+    fn estimate_lengths(&mut self) {
+        let k = self.per_step.min(self.dim);
+        let mut best = std::mem::take(&mut self.log_lengths);
+        let mut trial = std::mem::take(&mut self.scratch.trial);
+        let mut least = f64::INFINITY;
+        let factor = if best.is_empty() {
+            best.resize(k, 0.0);
+            for length in FIRST_LENGTHS {
+                trial.clear();
+                trial.resize(k, length.ln());
+                let deviance = self.deviance(&trial);
+                if deviance < least {
+                    least = deviance;
+                    best.copy_from_slice(&trial);
+                }
+            }
+            TRIALS.0
+        } else {
+            least = least.min(self.deviance(&best));
+            TRIALS.1
+        };
+        for i in 0..k {
+            for step in [-factor.ln(), factor.ln()] {
+                trial.clear();
+                trial.extend_from_slice(&best);
+                if let Some(length) = trial.get_mut(i) {
+                    *length = (*length + step).clamp(LENGTHS.0.ln(), LENGTHS.1.ln());
+                }
+                let deviance = self.deviance(&trial);
+                if deviance < least {
+                    least = deviance;
+                    best.copy_from_slice(&trial);
+                    break;
+                }
+            }
+        }
+        self.log_lengths = best;
+        self.scratch.trial = trial;
+    }
+
+    /// −2 log-likelihood per latent element of the residuals for these lengths, up to a constant, with the kernel's
+    /// variance and the mean of every element at their likeliest.
+    fn deviance(&mut self, log_lengths: &[f64]) -> f64 {
+        let n = self.len();
+        let Some(log_determinant) = self.factorise(log_lengths) else { return f64::INFINITY };
+        let s = &self.scratch;
+        let total: f64 = s.row_sums.iter().sum();
+        if total <= 0.0 {
+            return f64::INFINITY;
+        }
+        // Trace of (K⁻¹ − K⁻¹1·1ᵀK⁻¹/total)·G.
+        let mut trace = 0.0;
+        let mut gram = self.gram.iter();
+        for (i, (row, sum_i)) in s.inverse.chunks_exact(n).zip(&s.row_sums).enumerate() {
+            for (j, ((q, sum_j), g)) in row.iter().zip(&s.row_sums).take(i + 1).zip(gram.by_ref()).enumerate() {
+                let twice = if i == j { 1.0 } else { 2.0 };
+                trace += twice * (q - sum_i * sum_j / total) * g;
+            }
+        }
+        let freedom = (n - 1) as f64;
+        log_determinant + total.ln() + freedom * (trace / freedom).max(1e-30).ln()
+    }
+
+    /// Kernel matrix for these lengths, its inverse and the inverse's row sums, into the scratch; the logarithm of its
+    /// determinant, `None` when it is singular.
+    fn factorise(&mut self, log_lengths: &[f64]) -> Option<f64> {
+        let (n, d) = (self.len(), self.dim);
+        self.precision.clear();
+        self.precision.extend((0..d).map(|i| {
+            let log = log_lengths.get(i % self.per_step).copied().unwrap_or(0.0);
+            (-2.0 * log).exp()
+        }));
+        let s = &mut self.scratch;
+        s.factor.clear();
+        s.factor.resize(n * n, 0.0);
+        for (i, a) in self.points.chunks_exact(d).enumerate() {
+            for (j, b) in self.points.chunks_exact(d).enumerate().take(i + 1) {
+                let value = if i == j { 1.0 + NUGGET } else { kernel(a, b, &self.precision) };
+                if let Some(slot) = s.factor.get_mut(i * n + j) {
+                    *slot = value;
+                }
+            }
+        }
+        if !cholesky(&mut s.factor, n) {
+            return None;
+        }
+        invert(&s.factor, n, &mut s.work, &mut s.inverse);
+        s.row_sums.clear();
+        s.row_sums.extend(s.inverse.chunks_exact(n).map(|row| row.iter().sum::<f64>()));
+        Some(log_determinant(&s.factor, n))
+    }
+
+    /// The weights of the points at `u`, [n], and with `slopes` how they change along each number, [dim, n].
+    pub(super) fn weights(&mut self, u: &[f64], weights: &mut Vec<f32>, slopes: Option<&mut Vec<f32>>) {
+        let n = self.len();
+        let s = &mut self.scratch;
+        s.kernel.clear();
+        s.kernel.extend(self.points.chunks_exact(self.dim).map(|x| kernel(u, x, &self.precision)));
+        weights.clear();
+        unbiased(&s.kernel, 1.0, &self.inverse, &self.row_sums, self.total, weights);
+        let Some(slopes) = slopes else { return };
+        slopes.clear();
+        for (i, (u, precision)) in u.iter().zip(&self.precision).enumerate() {
+            s.slopes.clear();
+            let along = self.points.iter().skip(i).step_by(self.dim);
+            s.slopes.extend(along.zip(&s.kernel).map(|(x, k)| (x - u) * precision * k));
+            unbiased(&s.slopes, 0.0, &self.inverse, &self.row_sums, self.total, slopes);
+        }
+        debug_assert_eq!(slopes.len(), n * self.dim);
+    }
+
+    /// The residual that the points' `weights` [n] (which sum to 1) give, into `residual`: the first `tiles` of all.
+    pub(super) fn residual(&self, weights: &[f32], tiles: usize, residual: &mut Vec<f32>) {
+        residual.clear();
+        let rows = self.tiles.chunks_exact(self.capacity.max(1)).zip(self.base.as_chunks::<TILE>().0);
+        for (tile, base) in rows.take(tiles) {
+            let mut sum = *base;
+            for (row, weight) in tile.iter().zip(weights) {
+                for (sum, value) in sum.iter_mut().zip(row) {
+                    *sum += weight * value;
+                }
+            }
+            residual.extend_from_slice(&sum);
+        }
+    }
+
+    /// How that residual changes along each number: `slopes` [dim, n] → `jacobian` [dim, tiles·TILE].
+    pub(super) fn jacobian(&self, slopes: &[f32], tiles: usize, jacobian: &mut Vec<f32>) {
+        let n = self.len();
+        let width = tiles * TILE;
+        jacobian.clear();
+        jacobian.resize(self.dim * width, 0.0);
+        // Four numbers at a time: their sums stay in registers.
+        for (slopes, out) in slopes.chunks(4 * n.max(1)).zip(jacobian.chunks_mut(4 * width.max(1))) {
+            let line = |i: usize| slopes.get(i * n..(i + 1) * n).unwrap_or_default();
+            let count = slopes.len() / n.max(1);
+            for (t, tile) in self.tiles.chunks_exact(self.capacity.max(1)).take(tiles).enumerate() {
+                let mut sums = [[0.0_f32; TILE]; 4];
+                if count == 4 {
+                    let factors = line(0).iter().zip(line(1)).zip(line(2)).zip(line(3));
+                    for (row, (((a, b), c), d)) in tile.iter().zip(factors) {
+                        for (sum, factor) in sums.iter_mut().zip([a, b, c, d]) {
+                            for (sum, value) in sum.iter_mut().zip(row) {
+                                *sum += factor * value;
+                            }
+                        }
+                    }
+                } else {
+                    for (i, sum) in sums.iter_mut().enumerate().take(count) {
+                        for (row, factor) in tile.iter().zip(line(i)) {
+                            for (sum, value) in sum.iter_mut().zip(row) {
+                                *sum += factor * value;
+                            }
+                        }
+                    }
+                }
+                for (out, sum) in out.chunks_exact_mut(width).zip(&sums) {
+                    if let Some(slot) = out.get_mut(t * TILE..(t + 1) * TILE) {
+                        slot.copy_from_slice(sum);
+                    }
+                }
+            }
+        }
+    }
+
+    /// Energy over the elements of the first `tiles`.
+    pub(super) fn energy(&self, residual: &[f32], tiles: usize, norm: EnergyNorm) -> f64 {
+        let sum = match norm {
+            EnergyNorm::L1 => {
+                let mut sums = [0.0_f32; TILE];
+                for chunk in residual.as_chunks::<TILE>().0 {
+                    sums.iter_mut().zip(chunk).for_each(|(sum, r)| *sum += r.abs());
+                }
+                sums.iter().sum::<f32>()
+            }
+            EnergyNorm::L2 => dot(residual, residual),
+        };
+        f64::from(sum) / self.counted(tiles)
+    }
+
+    /// Elements in the first `tiles`.
+    pub(super) fn counted(&self, tiles: usize) -> f64 {
+        (tiles * TILE).min(self.elements).max(1) as f64
+    }
+
+    /// Tiles of all elements.
+    pub(super) fn tiles(&self) -> usize {
+        self.elements.div_ceil(TILE)
+    }
+}
+
+fn kernel(a: &[f64], b: &[f64], precision: &[f64]) -> f64 {
+    let distance: f64 = a.iter().zip(b).zip(precision).map(|((a, b), p)| (a - b) * (a - b) * p).sum();
+    (-0.5 * distance).exp()
+}
+
+/// Appends K⁻¹·v, moved along K⁻¹·1 so that the sum is `sum`.
+fn unbiased(v: &[f64], sum: f64, inverse: &[f64], row_sums: &[f64], total: f64, out: &mut Vec<f32>) {
+    let missing = (sum - row_sums.iter().zip(v).map(|(s, v)| s * v).sum::<f64>()) / total;
+    let rows = inverse.chunks_exact(v.len().max(1)).zip(row_sums);
+    out.extend(rows.map(|(row, row_sum)| {
+        let product: f64 = row.iter().zip(v).map(|(q, v)| q * v).sum();
+        (product + row_sum * missing) as f32
+    }));
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A smooth function of two numbers with 20 elements.
+    fn truth(u: &[f64]) -> Vec<f32> {
+        (0..20).map(|i| ((0.3 * f64::from(i) + u[0] + 0.2 * u[1]).sin() + 5.0 + 0.1 * u[0] * u[1]) as f32).collect()
+    }
+
+    fn fitted() -> Kriging {
+        let mut surface = Kriging::default();
+        surface.reset(2, 2, 20, 16);
+        for (x, y) in [(0.0, 0.0), (0.7, 0.0), (-0.7, 0.1), (0.0, 0.7), (0.1, -0.7), (0.6, 0.6), (-0.5, -0.5)] {
+            surface.push(&[x, y], &truth(&[x, y]));
+        }
+        assert!(surface.fit());
+        surface
+    }
+
+    fn at(surface: &mut Kriging, u: &[f64]) -> Vec<f32> {
+        let (mut weights, mut residual) = (Vec::new(), Vec::new());
+        surface.weights(u, &mut weights, None);
+        assert!((weights.iter().sum::<f32>() - 1.0).abs() < 1e-4);
+        surface.residual(&weights, surface.tiles(), &mut residual);
+        residual.truncate(20);
+        residual
+    }
+
+    #[test]
+    fn it_goes_through_its_points_and_is_near_the_truth_between_them() {
+        let mut surface = fitted();
+        for (u, tolerance) in [([0.7, 0.0], 2e-3), ([0.3, 0.2], 0.02), ([-0.3, 0.4], 0.02)] {
+            let found = at(&mut surface, &u);
+            for (found, wanted) in found.iter().zip(truth(&u)) {
+                assert!((found - wanted).abs() < tolerance, "{found} {wanted} at {u:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_coordinate_with_little_effect_gets_a_greater_length() {
+        let surface = fitted();
+        assert!(surface.log_lengths[1] > surface.log_lengths[0], "{:?}", surface.log_lengths);
+    }
+
+    #[test]
+    fn the_jacobian_agrees_with_differences() {
+        let mut surface = fitted();
+        let u = [0.2, -0.3];
+        let (mut weights, mut slopes, mut jacobian) = (Vec::new(), Vec::new(), Vec::new());
+        surface.weights(&u, &mut weights, Some(&mut slopes));
+        surface.jacobian(&slopes, surface.tiles(), &mut jacobian);
+        for i in 0..2 {
+            let (mut up, mut down) = (u, u);
+            up[i] += 1e-2;
+            down[i] -= 1e-2;
+            let (up, down) = (at(&mut surface, &up), at(&mut surface, &down));
+            for ((up, down), slope) in up.iter().zip(&down).zip(&jacobian[i * 24..]) {
+                assert!(((up - down) / 0.02 - slope).abs() < 2e-2, "{} {slope}", (up - down) / 0.02);
+            }
+        }
+    }
+
+    #[test]
+    fn no_more_points_than_there_is_room_for() {
+        let mut surface = Kriging::default();
+        surface.reset(1, 1, 4, 2);
+        assert!(!surface.fit());
+        for i in 0..3 {
+            surface.push(&[f64::from(i)], &[1.0; 4]);
+        }
+        assert!(surface.is_full());
+        assert_eq!(surface.len(), 2);
+        assert!(surface.fit(), "equal residuals are no problem");
+    }
+}
