@@ -5,6 +5,8 @@
 use std::path::Path;
 use std::process::Command;
 
+use safetensors::Dtype;
+use safetensors::tensor::TensorView;
 use serde_json::Value;
 
 /// Exit status, standard output and standard error.
@@ -36,10 +38,10 @@ fn check_says_that_the_demo_is_good() {
     assert!(text.lines().last().unwrap().starts_with("good: demo"), "{text}");
     assert!(text.contains("encoder.weights") && text.contains("note    checkpoint.pt"), "{text}");
     let report: Value = serde_json::from_str(&good(&["check", "--model", "models/demo", "--json"])).unwrap();
-    assert_eq!((&report["good"], &report["graphs"]), (&Value::from(true), &Value::from(3)));
+    assert_eq!((&report["good"], &report["graphs"]), (&Value::from(true), &Value::from(5)));
     assert!(report["largest_difference"].as_f64().unwrap() <= report["accepted_difference"].as_f64().unwrap());
     let outputs = report["findings"].as_array().unwrap().iter().filter(|f| f["kind"] == "output");
-    assert_eq!(outputs.count(), 7);
+    assert_eq!(outputs.count(), 13);
 }
 
 #[test]
@@ -103,6 +105,88 @@ fn bench_prints_tables_with_a_word_on_few_runs() {
     assert!(!text.contains("response_surface"), "{text}");
 }
 
+/// Start and goal pictures of two pairs, in a file; without the tensor `missing`.
+fn pairs_file(folder: &Path, missing: &str) -> String {
+    let frames: [Vec<u8>; 2] = [0, 1].map(|k| (0..2 * 48 * 48 * 3).map(|i| ((i * (7 + k)) % 251) as u8).collect());
+    let states = [0.45_f32, 0.05, 0.1, 3.1, 0.0, 0.0, 0.3].map(f32::to_le_bytes).concat().repeat(2);
+    let steps = vec![1, 4];
+    let [picture, state, one] = [vec![2, 48, 48, 3], vec![2, 7], vec![2]];
+    let tensors = [
+        ("start_frames", Dtype::U8, &picture, &frames[0]),
+        ("goal_frames", Dtype::U8, &picture, &frames[1]),
+        ("start_states", Dtype::F32, &state, &states),
+        ("goal_states", Dtype::F32, &state, &states),
+        ("steps", Dtype::U8, &one, &steps),
+    ]
+    .into_iter()
+    .filter(|(name, ..)| *name != missing)
+    .map(|(name, dtype, shape, data)| (name, TensorView::new(dtype, shape.clone(), data).unwrap()));
+    let path = folder.join("pairs.safetensors");
+    let metadata = [("format".to_owned(), "1".to_owned())].into();
+    std::fs::write(&path, safetensors::serialize(tensors, Some(metadata)).unwrap()).unwrap();
+    path.to_str().unwrap().to_owned()
+}
+
+#[test]
+fn bench_planners_compares_every_optimizer_with_the_papers_search() {
+    let folder = tempfile::tempdir().unwrap();
+    let pairs = pairs_file(folder.path(), "");
+    let kept = folder.path().join("reference.json");
+    let common = ["bench-planners", "--model", "models/demo", "--pairs", &pairs, "--horizon", "1", "--energy", "l1"];
+    let more = ["--no-ladder", "--second-seed", "1", "--reference", kept.to_str().unwrap()];
+    let report: Value = serde_json::from_str(&good(&[&common[..], &more, &["--json"]].concat())).unwrap();
+    let rows = report["rows"].as_array().unwrap();
+    assert_eq!((&rows[0]["optimizer"], &rows[0]["calls_mean"]), (&Value::from("reference"), &Value::from(8001.0)));
+    assert_eq!(rows[0]["against_reference"]["gap_max_percent"], 0.0);
+    assert_eq!((&rows[1]["budget"], &rows[1]["pairs"]), (&Value::from("other seed"), &Value::from(1)));
+    for row in &rows[2..] {
+        let gaps = row["against_reference"]["gaps_percent"].as_array().unwrap();
+        assert!(gaps.len() == 2 && gaps.iter().all(Value::is_number), "{row}");
+        assert!(row["plan_p50_ms"].as_f64().unwrap() > 0.0 && row["budget"] == "default", "{row}");
+    }
+    assert_eq!(report["fewest"].as_array().unwrap().len(), rows.len() - 1);
+
+    // The answers are kept: the same ones with their times come again, and as text.
+    let before = std::fs::read(&kept).unwrap();
+    let text = good(&[&common[..], &more, &["--optimizer", "response_surface"]].concat());
+    assert!(before == std::fs::read(&kept).unwrap());
+    for word in ["horizon 1, energy l1", "other seed", "response_surface", "gap mean", "calls for a mean gap of 1 %"] {
+        assert!(text.contains(word), "{word}: {text}");
+    }
+    assert!(!text.contains("  cem "), "{text}");
+
+    // With nothing to compare with, every budget is quick.
+    let more = ["--optimizer", "response_surface", "--limit", "1", "--no-reference", "--json"];
+    let report: Value = serde_json::from_str(&good(&[&common[..], &more].concat())).unwrap();
+    let rows = report["rows"].as_array().unwrap();
+    assert!(rows.len() > 5 && rows.iter().all(|row| row["against_reference"].is_null()), "{report}");
+
+    let trace: Value = serde_json::from_str(&good(&[&common[..], &["--trace", "1"]].concat())).unwrap();
+    let search = &trace["searches"][0];
+    let asked: usize =
+        search["batches"].as_array().unwrap().iter().map(|b| b["energies"].as_array().unwrap().len()).sum();
+    assert_eq!(search["calls"], asked);
+    assert_eq!(trace["grid"]["energy"].as_array().unwrap().len(), trace["grid"]["dz_m"].as_array().unwrap().len());
+}
+
+#[test]
+fn bench_planners_names_file_and_tensor() {
+    let folder = tempfile::tempdir().unwrap();
+    let pairs = pairs_file(folder.path(), "goal_states");
+    let with = |pairs: &str, more: &[&str], words: &[&str]| {
+        refusal(&[&["bench-planners", "--model", "models/demo", "--pairs", pairs], more].concat(), words);
+    };
+    with(&pairs, &[], &["pairs.safetensors", "`goal_states`", "missing"]);
+    with("nowhere.safetensors", &[], &["nowhere.safetensors", "cannot be read"]);
+    with("models/demo/manifest.yaml", &[], &["manifest.yaml", "no safetensors file"]);
+    let pairs = pairs_file(folder.path(), "");
+    with(&pairs, &["--trace", "2"], &["pairs.safetensors", "--trace 2", "2 pairs"]);
+    with(&pairs, &["--horizon", "3"], &["demo", "horizon 3"]);
+    with(&pairs, &["--optimizer", "magic"], &["--optimizer", "magic", "response_surface"]);
+    with(&pairs, &["--energy", "l3"], &["--energy", "`l3`", "`l2`"]);
+    with(&pairs, &["--reference", "README.md"], &["README.md", "reference"]);
+}
+
 #[test]
 fn what_cannot_be_measured_is_said() {
     refusal(&["bench", "--model", "nowhere"], &["nowhere/manifest.yaml", "cannot be read"]);
@@ -129,7 +213,7 @@ fn a_provider_that_cannot_be_had_is_an_error_or_falls_back() {
 fn help_says_what_the_commands_do() {
     let text = good(&["--help"]);
     assert!(text.contains("check") && text.contains("bench") && text.contains("vjepa_ac.export"), "{text}");
-    for command in ["check", "bench"] {
+    for command in ["check", "bench", "bench-planners"] {
         assert!(good(&[command, "--help"]).contains("--provider"));
     }
 }

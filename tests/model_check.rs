@@ -108,7 +108,7 @@ fn leaves(prefix: &str, value: &Value, found: &mut Vec<(String, Value)>) {
 
 #[test]
 fn the_models_of_the_repository_are_in_order() {
-    for (model, graphs) in [(DEMO, 3), (HALF, 2), (GOLDEN, 7)] {
+    for (model, graphs) in [(DEMO, 5), (HALF, 2), (GOLDEN, 7)] {
         let copy = Copy::of(model);
         std::fs::write(copy.path("notes.txt"), "x").unwrap();
         let (summary, findings) = copy.check().unwrap();
@@ -124,7 +124,7 @@ fn the_models_of_the_repository_are_in_order() {
 #[test]
 fn a_changed_file_is_named_with_its_hash() {
     let files: Vec<String> = Copy::of(DEMO).manifest()["files"].as_object().unwrap().keys().cloned().collect();
-    assert_eq!(files.len(), 5);
+    assert_eq!(files.len(), 7);
     for file in &files {
         let copy = Copy::of(DEMO);
         copy.edit(file, |bytes| bytes[..bytes.len() / 2].to_vec());
@@ -265,6 +265,8 @@ fn every_field_of_the_manifest_is_noticed_when_it_is_wrong() {
         let message = copy.refusal();
         // The last name that is no index; `architecture/depth` → `depth`.
         let name = pointer.rsplit('/').find(|part| part.parse::<usize>().is_err()).unwrap();
+        // With half the time steps, the longest roll-out is the first that is impossible.
+        let name = if name == "tubelet_size" { "`rollouts[3].context`" } else { name };
         assert_names(&message, &["manifest.yaml", name]);
         noticed += 1;
     }

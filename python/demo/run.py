@@ -60,6 +60,7 @@ class Options:
     simulator: Sequence[str]
     time_limit_s: float
     node_arguments: Sequence[str] = ()
+    first: int = 0
 
 
 def parse(arguments: Sequence[str] | None = None) -> Options:
@@ -68,6 +69,7 @@ def parse(arguments: Sequence[str] | None = None) -> Options:
     parser.add_argument("--task", choices=TASKS, default="pick_place")
     parser.add_argument("--seed", type=int, default=1, help="draws the scenes; same seed, same scenes")
     parser.add_argument("--episodes", type=int, default=1)
+    parser.add_argument("--first", type=int, default=0, help="number of the first episode's scene")
     parser.add_argument("--optimizer", default="", help="default: what the node's parameters say")
     parser.add_argument("--out", type=Path, help="default: out/demo, or out/eval/TASK-SEED with --evaluate")
     parser.add_argument("--evaluate", action="store_true", help="many episodes, no film; judges the rate")
@@ -83,8 +85,8 @@ def parse(arguments: Sequence[str] | None = None) -> Options:
     given = parser.parse_args(arguments)
     if given.episodes < 1:
         parser.error("--episodes must be at least 1")
-    if given.seed < 0:
-        parser.error("--seed must not be negative")
+    if given.seed < 0 or given.first < 0:
+        parser.error("--seed and --first must not be negative")
     default_out = ROOT / (f"out/eval/{given.task}-{given.seed}" if given.evaluate else "out/demo")
     return Options(
         task=given.task,
@@ -100,6 +102,7 @@ def parse(arguments: Sequence[str] | None = None) -> Options:
         simulator=shlex.split(given.simulator) if given.simulator else (sys.executable, "-m", "sim"),
         time_limit_s=given.time_limit or EPISODE_LIMIT_S[given.task],
         node_arguments=given.param,
+        first=given.first,
     )
 
 
@@ -273,7 +276,8 @@ def run_episode(
     task_file = folder / f"{options.task}.yaml"
     shutil.copyfile(options.tasks / f"{options.task}.yaml", task_file)
     label = f"episode {index + 1} of {options.episodes}"
-    episode = Episode(index, scene_seed(options.seed, index), options.task, goal_names(task_file))
+    scene = scene_seed(options.seed, options.first + index)
+    episode = Episode(index, scene, options.task, goal_names(task_file))
     new_scene(stage, options.task, episode.seed, folder)
     missing = [name for name in episode.goals if not (folder / f"{name}.png").exists()]
     if missing:

@@ -18,7 +18,7 @@ import multiprocessing
 import os
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -197,19 +197,25 @@ class Recorder:
             rng = np.random.default_rng((self.seed, index, attempt))
             kind = int(rng.choice(len(KINDS), p=MIX))
             try:
-                return (index, kind, *self._record(_SCRIPTS[kind](rng, self.mover), rng))
+                return (index, kind, *self.record(kind, rng))
             except SceneError:
                 attempt += 1  # a drawn position was out of reach: draw another episode
 
-    def _record(
-        self, script: Iterator[Command], rng: np.random.Generator
+    def record(
+        self, kind: int, rng: np.random.Generator, frames: Collection[int] = range(LENGTH)
     ) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+        """Images, states, targets and cubes of one episode; only `frames` are rendered, the others are black.
+
+        Raises `SceneError` where a drawn position is out of reach.
+        """
+        script = _SCRIPTS[kind](rng, self.mover)
         images = np.zeros((LENGTH, self.size, self.size, 3), np.uint8)
         states, cubes = np.zeros((LENGTH, 7), np.float32), np.zeros((LENGTH, 3), np.float32)
         targets = np.zeros(LENGTH, np.float32)
         command = next(script)
         for i in range(LENGTH):
-            images[i] = square_picture(self.camera, self.size)
+            if i in frames:
+                images[i] = square_picture(self.camera, self.size)
             states[i], cubes[i] = self.scene.state(), self.scene.cube_position()
             if i + 1 < LENGTH:
                 xyz, grip = command

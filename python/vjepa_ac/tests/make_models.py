@@ -45,7 +45,7 @@ def export_demo(out: Path, name: str, precision: str, horizons: tuple[int, ...])
 
 
 MODELS = {
-    "demo": lambda: export_demo(DEMO, "demo", "fp32", (1, 2)),
+    "demo": lambda: export_demo(DEMO, "demo", "fp32", (1, 2, 4, 8)),
     "demo_fp16": lambda: export_demo(TEST_MODELS / "demo_fp16", "demo_fp16", "fp16", (1,)),
     "golden_a": lambda: export_golden(GoldenSet(GOLDEN_DIR, "golden_a"), TEST_MODELS / "golden_a"),
 }

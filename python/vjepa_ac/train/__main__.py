@@ -46,7 +46,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
     parser.add_argument("--held-out", type=int, default=60, help="episodes kept for probes")
     parser.add_argument("--gripper", choices=("commanded", "achieved"), default="commanded")
-    parser.add_argument("--horizon", type=int, nargs="+", default=[1, 2], help="horizons to export")
+    parser.add_argument("--horizon", type=int, nargs="+", default=[1, 2, 4, 8], help="horizons to export")
     parser.add_argument(
         "--checkpoint", type=Path, help="where to keep the weights (default: beside the data)"
     )

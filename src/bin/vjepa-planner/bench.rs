@@ -56,7 +56,8 @@ impl Arguments {
     }
 }
 
-fn count(text: &str) -> Result<usize, String> {
+/// A whole number of at least 1, from the command line.
+pub fn count(text: &str) -> Result<usize, String> {
     let value: usize = text.parse().map_err(|_not_a_number| "is not a whole number".to_owned())?;
     if (1..=100_000).contains(&value) { Ok(value) } else { Err("is outside 1..100000".to_owned()) }
 }
@@ -78,6 +79,7 @@ struct Report {
     provider: Provider,
     fallback_reason: Option<String>,
     threads: usize,
+    lanes: usize,
     spinning: bool,
     cpu: Option<String>,
     onnxruntime_version: String,
@@ -230,6 +232,7 @@ fn bench(
         provider: model.provider(),
         fallback_reason: model.fallback_reason().map(str::to_owned),
         threads,
+        lanes: model.lanes(),
         spinning,
         cpu: proc_field("/proc/cpuinfo", "model name"),
         onnxruntime_version: model.runtime_version().to_owned(),
@@ -298,7 +301,7 @@ impl Random {
 }
 
 /// The text after `name:` in a file of /proc; `None` where there is none.
-fn proc_field(file: &str, name: &str) -> Option<String> {
+pub fn proc_field(file: &str, name: &str) -> Option<String> {
     let text = std::fs::read_to_string(file).ok()?;
     field(&text, name)
 }
@@ -326,8 +329,9 @@ fn calls(report: &Report) -> String {
             report.horizon_steps
         ),
         format!(
-            "machine      {}, {} {}thread(s), {} on ONNX Runtime {}",
+            "machine      {}, {} lane(s) of {} {}thread(s), {} on ONNX Runtime {}",
             report.cpu.as_deref().unwrap_or("unknown processor"),
+            report.lanes,
             report.threads,
             if report.spinning { "spinning " } else { "" },
             report.provider,

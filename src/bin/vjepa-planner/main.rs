@@ -1,6 +1,7 @@
 //! The command-line tool: says whether a model directory is in order, and how fast this machine plans with it.
 
 mod bench;
+mod bench_planners;
 mod check;
 mod options;
 mod planning;
@@ -29,6 +30,7 @@ struct Arguments {
 enum Command {
     Check(check::Arguments),
     Bench(bench::Arguments),
+    BenchPlanners(bench_planners::Arguments),
 }
 
 fn main() -> ExitCode {
@@ -37,6 +39,7 @@ fn main() -> ExitCode {
     let result = match &arguments.command {
         Command::Check(arguments) => check::run(arguments),
         Command::Bench(arguments) => bench::run(arguments),
+        Command::BenchPlanners(arguments) => bench_planners::run(arguments),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,
@@ -65,7 +68,8 @@ fn is_closed_pipe(error: &anyhow::Error) -> bool {
 }
 
 /// What is logged unless `RUST_LOG` says otherwise: warnings, and what is being done, since it may take minutes.
-const LOG_FILTER: &str = "vjepa_planner=warn,vjepa_planner::bench=info,vjepa_planner::check=info";
+const LOG_FILTER: &str =
+    "vjepa_planner=warn,vjepa_planner::bench=info,vjepa_planner::bench_planners=info,vjepa_planner::check=info";
 
 /// Log to standard error.
 fn start_log() {
@@ -95,7 +99,7 @@ mod tests {
         let all = ["vjepa-planner", "bench", "--model", "m"].iter().chain(arguments);
         match Arguments::try_parse_from(all).map_err(|e| e.to_string())?.command {
             Command::Bench(arguments) => Ok(arguments),
-            Command::Check(_) => Err("parsed as check".to_owned()),
+            _ => Err("parsed as another command".to_owned()),
         }
     }
 
