@@ -3,22 +3,23 @@
 #![expect(clippy::unwrap_used, clippy::panic, reason = "helpers of tests may fail loudly")]
 
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use std::sync::mpsc::{SyncSender, sync_channel};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use rtrb::{Consumer, RingBuffer};
-use triple_buffer::{Output, triple_buffer};
+use triple_buffer::{Input, Output, triple_buffer};
 
 use vjepa_planner::clock::{Clock, SystemClock};
 use vjepa_planner::command::gripper::{GripperConfig, GripperMapping};
 use vjepa_planner::config::{Execution, Mode};
 use vjepa_planner::node::inputs;
-use vjepa_planner::node::motion::{Heartbeat, MotionReport, Numbered};
+use vjepa_planner::node::motion::{Answer, Heartbeat, MotionReport, Numbered};
 use vjepa_planner::node::planning::Planning;
 use vjepa_planner::node::status::{PlanningReport, TaskState};
 use vjepa_planner::node::task::{LoadedTask, TaskMessage};
 use vjepa_planner::planner::goal_sequence::Task;
+use vjepa_planner::planner::optimizer::{self, CandidateBatch, Evaluation, Optimizer, SearchProblem};
 use vjepa_planner::planner::validator::ValidatorConfig;
 use vjepa_planner::planner::{Planner, PlannerConfig};
 use vjepa_planner::robot::inverse::{InverseKinematics, InverseKinematicsConfig};
@@ -68,12 +69,40 @@ impl WorldModel for AlwaysForward {
     }
 }
 
+/// An optimizer that takes note of which searches were told of a plan before.
+struct Noting {
+    inner: Box<dyn Optimizer>,
+    warm: Arc<Mutex<Vec<bool>>>,
+}
+
+impl Optimizer for Noting {
+    fn name(&self) -> &'static str {
+        self.inner.name()
+    }
+
+    fn start(&mut self, problem: &SearchProblem<'_>) {
+        self.warm.lock().unwrap().push(problem.warm_start.is_some());
+        self.inner.start(problem);
+    }
+
+    fn ask(&mut self, problem: &SearchProblem<'_>, batch: &mut CandidateBatch) {
+        self.inner.ask(problem, batch);
+    }
+
+    fn tell(&mut self, problem: &SearchProblem<'_>, batch: &CandidateBatch, evaluation: &Evaluation<'_>) {
+        self.inner.tell(problem, batch, evaluation);
+    }
+}
+
 /// The thread, and its surroundings in the hands of the test.
 struct Bench {
     clock: Arc<SystemClock>,
     frames: inputs::FrameInput,
     joints: inputs::JointInput,
     proposals: Consumer<Numbered>,
+    motion: Input<MotionReport>,
+    /// Of each search: whether it was told of a plan before.
+    warm: Arc<Mutex<Vec<bool>>>,
     report: Output<PlanningReport>,
     tasks: SyncSender<TaskMessage>,
     positions: [f64; 7],
@@ -104,12 +133,15 @@ impl Bench {
         let (joint_in, joints) = inputs::joints("/joint_states", mapper);
         let (proposals_in, proposals) = RingBuffer::new(1);
         let active = MotionReport { state: SafetyState::Active, ..MotionReport::default() };
-        let (_, motion) = triple_buffer(&active);
+        let (motion_in, motion) = triple_buffer(&active);
         let (report_in, report) = triple_buffer(&PlanningReport::default());
         let (tasks, tasks_out) = sync_channel(2);
         let config = PlannerConfig { optimizer: "cem".into(), ..PlannerConfig::default() };
+        let warm = Arc::new(Mutex::new(Vec::new()));
+        let inner = optimizer::build(&config.optimizer, &config.optimizers).unwrap();
+        let noting = Box::new(Noting { inner, warm: Arc::clone(&warm) });
         let planning = Planning {
-            planner: Planner::new(config, &spec, Arc::clone(&shared)).unwrap(),
+            planner: Planner::with_optimizer(config, noting, &spec, Arc::clone(&shared)).unwrap(),
             clock: shared,
             preprocessor: Preprocessor::new(spec.image_size, spec.resize_filter),
             model: Box::new(AlwaysForward { spec, nan }),
@@ -127,7 +159,15 @@ impl Bench {
             heartbeat: Arc::new(Heartbeat::default()),
         };
         std::thread::spawn(move || planning.run());
-        Self { clock, frames: frame_in, joints: joint_in, proposals, report, tasks, positions }
+        let (frames, joints, motion) = (frame_in, joint_in, motion_in);
+        Self { clock, frames, joints, proposals, motion, warm, report, tasks, positions }
+    }
+
+    /// Takes the proposal that the thread waits with, and answers it as the gate would.
+    fn answer(&mut self, refusal: Option<&str>) {
+        let id = self.proposals.pop().unwrap().id;
+        let answer = Some(Answer { id, refusal: refusal.map(Arc::from) });
+        self.motion.write(MotionReport { state: SafetyState::Active, answer, ..MotionReport::default() });
     }
 
     fn begin_task(&self) {
@@ -184,6 +224,23 @@ fn a_reachable_plan_becomes_a_proposal_for_the_gate() {
     assert!(proposal.target.is_finite());
     assert!((proposal.target.iter().zip(OVER_THE_TABLE)).any(|(target, now)| (target - now).abs() > 0.01));
     assert!(report.action.0[0] > 0.04, "{:?}", report.action);
+}
+
+#[test]
+fn a_plan_is_told_of_the_one_before_only_when_its_first_step_was_executed() {
+    let mut bench = Bench::new(OVER_THE_TABLE, false);
+    bench.begin_task();
+    for refusal in [None, Some("too fast"), None] {
+        bench.feed_until(|_, proposals| proposals == 1);
+        bench.answer(refusal);
+    }
+    bench.feed_until(|_, proposals| proposals == 1);
+    assert_eq!(*bench.warm.lock().unwrap(), [false, true, false, true]);
+    // Another task has another goal.
+    bench.begin_task();
+    bench.answer(None);
+    bench.feed_until(|_, proposals| proposals == 1);
+    assert_eq!(bench.warm.lock().unwrap()[4..], [false]);
 }
 
 #[test]
