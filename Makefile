@@ -44,7 +44,7 @@ RUN := $(VENV)/bin/python -m demo --seed $(SEED) $(if $(OPTIMIZER),--optimizer $
 .PHONY: help
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-24s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
-	@echo "Variables: TASK=pick_place|reach  SEED=$(SEED)  EPISODES=…  OPTIMIZER=response_surface|cem"
+	@echo "Variables: TASK=pick_place|reach  SEED=$(SEED)  EPISODES=…  OPTIMIZER=response_surface|cem|icem|mppi"
 
 .PHONY: system
 system:

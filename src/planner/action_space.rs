@@ -9,6 +9,8 @@ use crate::robot::pose::STATE_DIM;
 
 /// Longest horizon, steps.
 pub const MAX_HORIZON: usize = 16;
+/// Most numbers in a candidate.
+pub const MAX_DIM: usize = MAX_HORIZON * STATE_DIM;
 
 /// A coordinate of an action. In configuration: `dx` … `dgripper` (a bare `y` is a boolean in YAML).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
@@ -253,6 +255,11 @@ impl ActionSpace {
         self.dimensions.iter().any(|d| matches!(d.coordinate, Roll | Pitch | Yaw))
     }
 
+    /// What the gripper coordinate means.
+    pub fn gripper_mode(&self) -> GripperMode {
+        self.gripper
+    }
+
     /// Steps, H.
     pub fn horizon(&self) -> usize {
         self.horizon
@@ -301,13 +308,20 @@ impl ActionSpace {
 
     /// Applies the rule for answers: small gripper changes become none ([`GripperMode::Delta`] only).
     pub fn finish(&self, candidate: &mut [f64]) {
-        if self.gripper == GripperMode::Delta {
-            for (value, d) in candidate.iter_mut().zip(&self.dimensions) {
-                if d.coordinate == Coordinate::Gripper && value.abs() < DELTA_DEAD_ZONE {
-                    *value = 0.0;
-                }
+        for (value, d) in candidate.iter_mut().zip(&self.dimensions) {
+            if self.is_too_small(*value, d) {
+                *value = 0.0;
             }
         }
+    }
+
+    /// True when [`Self::finish`] changes nothing.
+    pub fn is_finished(&self, candidate: &[f64]) -> bool {
+        !candidate.iter().zip(&self.dimensions).any(|(value, d)| *value != 0.0 && self.is_too_small(*value, d))
+    }
+
+    fn is_too_small(&self, value: f64, d: &Dimension) -> bool {
+        self.gripper == GripperMode::Delta && d.coordinate == Coordinate::Gripper && value.abs() < DELTA_DEAD_ZONE
     }
 
     /// The actions of a candidate: `visit(h, action)` for each step in order.
@@ -364,8 +378,10 @@ mod tests {
         assert_eq!(candidate, [0.05, -0.05, 0.01, 0.75]);
         assert!(space.contains(&candidate));
         candidate[3] = -0.24;
+        assert!(!space.is_finished(&candidate));
         space.finish(&mut candidate);
         assert_eq!(candidate[3], 0.0);
+        assert!(space.is_finished(&candidate));
     }
 
     #[test]

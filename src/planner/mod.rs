@@ -6,6 +6,9 @@ pub mod action_space;
 pub mod cem;
 pub mod cost;
 pub mod goal_sequence;
+pub mod gripper_refinement;
+pub mod icem;
+pub mod mppi;
 pub mod optimizer;
 pub mod response_surface;
 pub mod validator;
@@ -13,11 +16,13 @@ pub mod validator;
 use std::sync::Arc;
 use std::time::Duration;
 
+use arrayvec::ArrayVec;
 use serde::Deserialize;
 use thiserror::Error;
 
-use self::action_space::{ActionSpace, ActionSpaceConfig, ActionSpaceError};
+use self::action_space::{ActionSpace, ActionSpaceConfig, ActionSpaceError, MAX_DIM, MAX_HORIZON};
 use self::cost::{CostConfig, HostCosts};
+use self::gripper_refinement::GripperRefinementConfig;
 use self::optimizer::{CandidateBatch, Evaluation, Optimizer, OptimizerSettings, SearchProblem};
 use crate::clock::{Clock, MonotonicTime};
 use crate::robot::pose::{Action, STATE_DIM};
@@ -55,6 +60,8 @@ pub struct PlannerConfig {
     pub cost: CostConfig,
     /// Whether a search may begin at what is left of [`PlanRequest::previous`].
     pub warm_start: bool,
+    /// The stage after the search.
+    pub gripper_refinement: GripperRefinementConfig,
     /// Settings of each optimizer.
     pub optimizers: OptimizerSettings,
 }
@@ -71,6 +78,7 @@ impl Default for PlannerConfig {
             action_space: ActionSpaceConfig::default(),
             cost: CostConfig::default(),
             warm_start: true,
+            gripper_refinement: GripperRefinementConfig::default(),
             optimizers: OptimizerSettings::default(),
         }
     }
@@ -96,19 +104,19 @@ pub struct PlanRequest<'a> {
 /// Why a search ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Stop {
-    /// The optimizer had nothing left to do.
+    /// The search had nothing left to do.
     Converged,
     /// Time was up; the plan is the best found until then.
     Deadline,
 }
 
-/// A planned action sequence. Its energy was computed by the model for exactly these actions.
+/// A planned action sequence. Its energy was computed by the model for exactly these actions. It owns no heap memory.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Plan {
     /// One action per step, [H].
-    pub actions: Vec<Action>,
+    pub actions: ArrayVec<Action, MAX_HORIZON>,
     /// The candidate in the searched coordinates, [H·K]; see [`ActionSpace`].
-    pub candidate: Vec<f64>,
+    pub candidate: ArrayVec<f64, MAX_DIM>,
     /// Predicted energy after the last step, in the chosen norm.
     pub energy: f64,
     /// The energy plus host costs: what was minimised.
@@ -183,7 +191,8 @@ struct Memory {
     energy: Vec<f64>,
     latents: Vec<f32>,
     best: Vec<f64>,
-    finished: Vec<f64>,
+    /// The best of those that the rule for answers leaves as they are.
+    best_finished: Vec<f64>,
     /// Seconds per candidate in the last model calls, slowly forgotten.
     seconds_per_candidate: f64,
 }
@@ -195,6 +204,8 @@ struct Search {
     model_time: Duration,
     /// (cost, energy) of `Memory::best`.
     best: Option<(f64, f64)>,
+    /// Likewise of `Memory::best_finished`.
+    best_finished: Option<(f64, f64)>,
     predictor_calls: usize,
     batches: usize,
     excluded: usize,
@@ -242,6 +253,7 @@ impl Planner {
         if !(1..=100_000).contains(&config.max_batch) {
             return fail("max_batch", format!("{} is outside 1..100000", config.max_batch));
         }
+        config.gripper_refinement.validate()?;
         let costs = HostCosts::new(&config.cost)?;
         Ok(Self { config, space, costs, optimizer, clock, memory: Memory::default(), shifted: Vec::new() })
     }
@@ -284,6 +296,7 @@ impl Planner {
             deadline: request.deadline,
             model_time: Duration::ZERO,
             best: None,
+            best_finished: None,
             predictor_calls: 0,
             batches: 0,
             excluded: 0,
@@ -329,10 +342,17 @@ impl Planner {
         let mut evaluator =
             Evaluator { model, clock: &**clock, memory, problem: &problem, max_batch: config.max_batch };
         let mut energy_stay = None;
+        let mut refining = false;
         let stop = loop {
             let memory = &mut *evaluator.memory;
             memory.batch.reset(space.dim());
-            optimizer.ask(&problem, &mut memory.batch);
+            if !refining {
+                optimizer.ask(&problem, &mut memory.batch);
+            }
+            if memory.batch.is_empty() && !refining && search.best.is_some() && config.gripper_refinement.enabled {
+                refining = true;
+                gripper_refinement::ask(space, config.gripper_refinement.points, &memory.best, &mut memory.batch);
+            }
             let asked = memory.batch.len();
             if asked == 0 {
                 break Stop::Converged;
@@ -354,6 +374,9 @@ impl Planner {
             if !all {
                 break Stop::Deadline;
             }
+            if refining {
+                continue;
+            }
             let evaluation = Evaluation { cost: &memory.cost, energy: &memory.energy, latents: &memory.latents };
             if let Some(answer) = memory.batch.answer {
                 let value = |values: &[f64]| values.get(answer).copied().filter(|v| v.is_finite());
@@ -366,30 +389,14 @@ impl Planner {
             optimizer.tell(&problem, &memory.batch, &evaluation);
         };
 
-        let Some(mut best) = search.best else { return Err(PlanError::NoBatchBeforeDeadline) };
-        // The rule for answers may change the candidate: its energy has to be real as well.
-        let memory = &mut *evaluator.memory;
-        memory.finished.clear();
-        memory.finished.extend_from_slice(&memory.best);
-        space.finish(&mut memory.finished);
-        if memory.finished != memory.best {
-            memory.batch.reset(space.dim());
-            memory.batch.push(&memory.finished);
-            search.deadline = None;
-            evaluator.evaluate(&mut search, observer)?;
-            let memory = &mut *evaluator.memory;
-            match (memory.cost.first(), memory.energy.first()) {
-                (Some(&cost), Some(&energy)) if cost.is_finite() => best = (cost, energy),
-                _ => return Err(PlanError::NotFinite { excluded: 1, batch: 1 }),
-            }
-        }
+        let best = evaluator.finish(&mut search, observer)?;
         let memory = evaluator.memory;
-        let mut actions = Vec::with_capacity(space.horizon());
-        space.decode(&memory.finished, |_, action| actions.push(Action(action)));
+        let mut actions = ArrayVec::new();
+        space.decode(&memory.best, |_, action| actions.push(Action(action)));
         let planning_time = clock.monotonic().since(search.began);
         Ok(Plan {
             actions,
-            candidate: memory.finished.clone(),
+            candidate: memory.best.iter().copied().collect(),
             energy: best.1,
             cost: best.0,
             energy_now,
@@ -435,6 +442,31 @@ impl Evaluator<'_, '_> {
         Ok(true)
     }
 
+    /// Applies the rule for answers to the best candidate; returns its (cost, energy). The rule may change it, and its
+    /// energy has to be real then as well: that takes another call of one candidate, or, when there is no time for it,
+    /// the best candidate that obeys the rule as it is.
+    fn finish(&mut self, search: &mut Search, observer: &mut Observer<'_>) -> Result<(f64, f64), PlanError> {
+        let Some(best) = search.best else { return Err(PlanError::NoBatchBeforeDeadline) };
+        let space = self.problem.space;
+        if space.is_finished(&self.memory.best) {
+            return Ok(best);
+        }
+        if let Some(best) = search.best_finished
+            && self.out_of_time(search, 1)
+        {
+            std::mem::swap(&mut self.memory.best, &mut self.memory.best_finished);
+            return Ok(best);
+        }
+        let Memory { best, batch, .. } = &mut *self.memory;
+        space.finish(best);
+        batch.reset(space.dim());
+        batch.push(best);
+        search.deadline = None;
+        search.best = None;
+        self.evaluate(search, observer)?;
+        search.best.ok_or(PlanError::NotFinite { excluded: 1, batch: 1 })
+    }
+
     /// True when the deadline has passed, or when there is a plan already and another `size` candidates, at the speed
     /// of the last ones, would overrun it.
     fn out_of_time(&self, search: &Search, size: usize) -> bool {
@@ -450,8 +482,18 @@ impl Evaluator<'_, '_> {
         search: &mut Search,
         observer: &mut Observer<'_>,
     ) -> Result<(), PlanError> {
-        let Memory { batch, part, actions, rollouts, cost, energy, latents, best, seconds_per_candidate, .. } =
-            &mut *self.memory;
+        let Memory {
+            batch,
+            part,
+            actions,
+            rollouts,
+            cost,
+            energy,
+            latents,
+            best,
+            best_finished,
+            seconds_per_candidate,
+        } = &mut *self.memory;
         let SearchProblem { space, norm, costs, state, .. } = self.problem;
         let horizon = space.horizon();
         let want_latents = batch.want_latents;
@@ -500,10 +542,18 @@ impl Evaluator<'_, '_> {
             excluded += usize::from(!finite);
             energy.push(if finite { value } else { f64::NAN });
             cost.push(if finite { total } else { f64::NAN });
-            if finite && search.best.is_none_or(|(least, _)| total < least) {
+            if !finite {
+                continue;
+            }
+            if search.best.is_none_or(|(least, _)| total < least) {
                 search.best = Some((total, value));
                 best.clear();
                 best.extend_from_slice(candidate);
+            }
+            if search.best_finished.is_none_or(|(least, _)| total < least) && space.is_finished(candidate) {
+                search.best_finished = Some((total, value));
+                best_finished.clear();
+                best_finished.extend_from_slice(candidate);
             }
         }
         search.excluded += excluded;

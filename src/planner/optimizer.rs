@@ -175,6 +175,8 @@ macro_rules! registry {
 // Every optimizer there is: one line each.
 registry! {
     cem => super::cem::CemConfig,
+    icem => super::icem::IcemConfig,
+    mppi => super::mppi::MppiConfig,
     response_surface => super::response_surface::ResponseSurfaceConfig,
 }
 
@@ -229,6 +231,102 @@ impl NoiseSource for GaussianNoise {
     }
 }
 
+/// A search with a formula for a model, for tests of one optimizer alone.
+#[cfg(test)]
+pub(super) mod testing {
+    use super::super::action_space::ActionSpaceConfig;
+    use super::super::cost::CostConfig;
+    use super::*;
+
+    /// A quadratic cost of the candidate itself.
+    pub struct Bowl {
+        pub space: ActionSpace,
+        /// Where the cost is least, [H·K].
+        pub minimum: Vec<f64>,
+        pub warm_start: Option<Vec<f64>>,
+        costs: HostCosts,
+    }
+
+    /// What a search did.
+    #[derive(Debug, PartialEq)]
+    pub struct Run {
+        /// Best candidate.
+        pub best: Vec<f64>,
+        /// Largest distance of the best candidate from the minimum, in half ranges of a coordinate.
+        pub distance: f64,
+        /// Candidates in each batch.
+        pub batches: Vec<usize>,
+    }
+
+    impl Bowl {
+        pub fn new(horizon: usize, change: impl Fn(&mut ActionSpaceConfig)) -> Self {
+            let mut config = ActionSpaceConfig::default();
+            change(&mut config);
+            let mut space = ActionSpace::new(&config, 0.05, horizon).unwrap();
+            space.start_from(0.2);
+            let place = |(d, number): (usize, &super::super::action_space::Dimension)| {
+                let (middle, half) = (0.5 * (number.lower + number.upper), 0.5 * (number.upper - number.lower));
+                middle + half * 0.8 * (1.7 * d as f64 + 1.0).sin()
+            };
+            let mut minimum: Vec<f64> = space.dimensions().iter().enumerate().map(place).collect();
+            space.clip(&mut minimum);
+            Self { space, minimum, warm_start: None, costs: HostCosts::new(&CostConfig::default()).unwrap() }
+        }
+
+        /// Distances from the minimum, in half ranges.
+        fn off<'a>(&'a self, candidate: &'a [f64]) -> impl Iterator<Item = f64> + 'a {
+            let numbers = candidate.iter().zip(&self.minimum).zip(self.space.dimensions());
+            numbers.map(|((value, least), d)| 2.0 * (value - least) / (d.upper - d.lower))
+        }
+
+        pub fn cost(&self, candidate: &[f64]) -> f64 {
+            0.25 + self.off(candidate).enumerate().map(|(d, off)| (1.0 + (d % 3) as f64) * off * off).sum::<f64>()
+        }
+
+        /// Searches to the end, and checks every candidate's bounds and pins on the way.
+        pub fn search(&self, optimizer: &mut dyn Optimizer, plan_id: u64) -> Run {
+            problem_of(self, plan_id, |problem| {
+                let mut batch = CandidateBatch::default();
+                let (mut best, mut least, mut batches) = (Vec::new(), f64::INFINITY, Vec::new());
+                optimizer.start(problem);
+                loop {
+                    batch.reset(self.space.dim());
+                    optimizer.ask(problem, &mut batch);
+                    if batch.is_empty() {
+                        let distance = self.off(&best).map(f64::abs).fold(0.0, f64::max);
+                        return Run { best, distance, batches };
+                    }
+                    batches.push(batch.len());
+                    for candidate in batch.iter() {
+                        let mut clipped = candidate.to_vec();
+                        self.space.clip(&mut clipped);
+                        assert_eq!(candidate, clipped, "out of bounds or off its pin");
+                        if self.cost(candidate) < least {
+                            (best, least) = (candidate.to_vec(), self.cost(candidate));
+                        }
+                    }
+                    let cost: Vec<f64> = batch.iter().map(|c| self.cost(c)).collect();
+                    optimizer.tell(problem, &batch, &Evaluation { cost: &cost, energy: &cost, latents: &[] });
+                }
+            })
+        }
+    }
+
+    /// The problem of finding the bowl's minimum.
+    pub fn problem_of<T>(bowl: &Bowl, plan_id: u64, with: impl FnOnce(&SearchProblem<'_>) -> T) -> T {
+        with(&SearchProblem {
+            space: &bowl.space,
+            goal: &[],
+            norm: EnergyNorm::L1,
+            costs: &bowl.costs,
+            state: RobotState::default(),
+            seed: 1,
+            plan_id,
+            warm_start: bowl.warm_start.as_deref(),
+        })
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -255,6 +353,38 @@ mod tests {
         }
         let message = build("magic", &settings).err().unwrap().to_string();
         assert!(message.contains("magic") && message.contains("cem"), "{message}");
+    }
+
+    /// Those that need no latents.
+    const SAMPLING: [&str; 3] = [super::super::cem::NAME, super::super::icem::NAME, super::super::mppi::NAME];
+
+    #[test]
+    fn sampling_keeps_bounds_and_pins_and_repeats_for_a_seed() {
+        use super::super::action_space::{Coordinate, GripperMode, Pin};
+        for name in SAMPLING {
+            for horizon in [1, 2, 5] {
+                let pinned = testing::Bowl::new(horizon, |c| {
+                    c.pinned = vec![Pin { coordinate: Coordinate::Y, value: 0.013 }];
+                    c.gripper = GripperMode::Delta;
+                    c.close_gripper_from = Some(1);
+                });
+                for mut bowl in [testing::Bowl::new(horizon, |_| {}), pinned] {
+                    for warm in [false, true] {
+                        bowl.warm_start = warm.then(|| {
+                            let mut start = bowl.space.stay().to_vec();
+                            bowl.space.clip(&mut start);
+                            start
+                        });
+                        let make = || build(name, &OptimizerSettings::default()).unwrap();
+                        let (mut first, mut second) = (make(), make());
+                        let one = bowl.search(&mut *first, 7);
+                        testing::problem_of(&bowl, 6, |problem| second.start(problem));
+                        assert_eq!(one, bowl.search(&mut *second, 7), "{name}");
+                        assert_ne!(one.best, bowl.search(&mut *second, 8).best, "{name}");
+                    }
+                }
+            }
+        }
     }
 
     #[test]

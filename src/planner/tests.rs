@@ -345,6 +345,7 @@ fn settings_that_do_not_fit_the_model_are_refused() {
     assert_eq!(refuse(|c| c.action_space.coordinates.clear()), "action_space");
     assert_eq!(refuse(|c| c.optimizers.response_surface.rounds = 101), "optimizers.response_surface.rounds");
     assert_eq!(refuse(|c| c.optimizers.response_surface.shrink = f64::NAN), "optimizers.response_surface.shrink");
+    assert_eq!(refuse(|c| c.gripper_refinement.points = 1), "gripper_refinement.points");
     assert_eq!(refuse(|c| c.optimizers.cem.topk = 1), "optimizers.cem.topk");
     assert_eq!(refuse(|c| c.optimizers.cem.topk = 1000), "optimizers.cem.topk");
     assert_eq!(refuse(|c| c.optimizers.cem.momentum_std = 1.5), "optimizers.cem.momentum_std");
@@ -365,6 +366,120 @@ fn rotations_can_be_searched_and_all_coordinates_pinned() {
         config.optimizer = name.to_owned();
         let plan = ask(&mut planner(config.clone(), &model), &mut model, &task, None, 0).unwrap();
         assert_eq!(plan.actions[0].0, [0.01, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0], "{name}");
+    }
+}
+
+/// Asks for one candidate.
+struct Single(Vec<f64>, bool);
+
+impl Optimizer for Single {
+    fn name(&self) -> &'static str {
+        "single"
+    }
+
+    fn start(&mut self, _problem: &SearchProblem<'_>) {
+        self.1 = false;
+    }
+
+    fn ask(&mut self, _problem: &SearchProblem<'_>, batch: &mut CandidateBatch) {
+        if !self.1 {
+            batch.push(&self.0);
+        }
+    }
+
+    fn tell(&mut self, _problem: &SearchProblem<'_>, _batch: &CandidateBatch, _evaluation: &Evaluation<'_>) {
+        self.1 = true;
+    }
+}
+
+#[test]
+fn the_gripper_refinement_finds_what_the_search_did_not_look_for() {
+    for (horizon, values) in [(1, 9), (2, 18)] {
+        let mut model = Formula::new(1);
+        model.delay = Duration::from_millis(10);
+        let (start, now, _) = problem(&model, 4, 1.0);
+        let mut goal = start;
+        goal.0[6] = 1.0 - start.gripper();
+        let task = (start, now, model.look(&goal));
+        let mut config = PlannerConfig { horizon, evaluate_stay: false, ..PlannerConfig::default() };
+        let candidate = [0.0, 0.0, 0.0, start.gripper()].repeat(horizon);
+        let mut with = |enabled: bool, deadline: Option<u64>| {
+            config.gripper_refinement.enabled = enabled;
+            let single = Box::new(Single(candidate.clone(), false));
+            let mut planner =
+                Planner::with_optimizer(config.clone(), single, &model.spec, model.clock.clone()).unwrap();
+            ask(&mut planner, &mut model, &task, deadline.map(Duration::from_millis), 0).unwrap()
+        };
+        let (off, on, late) = (with(false, None), with(true, None), with(true, Some(11)));
+        assert_eq!((off.batches, off.predictor_calls, off.stop), (1, 1, Stop::Converged));
+        assert_eq!((on.batches, on.predictor_calls, on.stop), (2, 1 + values, Stop::Converged));
+        assert!(off.energy > 0.1 && on.energy < 1e-4, "{} {}", off.energy, on.energy);
+        assert_eq!(on.candidate[3], goal.gripper(), "a point of the grid");
+        assert_eq!((late.batches, late.stop, late.energy), (1, Stop::Deadline, off.energy));
+    }
+}
+
+#[test]
+fn the_gripper_refinement_never_makes_a_plan_worse() {
+    use action_space::GripperMode::{Absolute, Delta};
+    for name in optimizer::names() {
+        for (horizon, gripper) in [(1, Absolute), (2, Absolute), (1, Delta), (2, Delta)] {
+            let mut model = Formula::new(2);
+            let task = problem(&model, 4, 1.5);
+            let mut config = PlannerConfig { optimizer: name.to_owned(), horizon, ..PlannerConfig::default() };
+            config.action_space.gripper = gripper;
+            let off = ask(&mut planner(config.clone(), &model), &mut model, &task, None, 0).unwrap();
+            config.gripper_refinement.enabled = true;
+            let on = ask(&mut planner(config, &model), &mut model, &task, None, 0).unwrap();
+            assert!(on.energy <= off.energy, "{name} {horizon}: {} {}", on.energy, off.energy);
+            if gripper == Absolute {
+                assert_eq!(on.predictor_calls, off.predictor_calls + 9 * horizon, "{name}");
+            }
+        }
+    }
+}
+
+#[test]
+fn a_plan_that_finds_no_time_for_the_rule_for_answers_is_one_that_obeys_it() {
+    let mut model = Formula::new(1);
+    model.delay = Duration::from_millis(10);
+    let (start, now, _) = problem(&model, 4, 1.0);
+    let goal = start.compose(&Action([0.02, 0.0, 0.0, 0.0, 0.0, 0.0, 0.2 - 0.4 * start.gripper()]));
+    let task = (start, now, model.look(&goal));
+    let mut config = PlannerConfig::default();
+    config.action_space.gripper = action_space::GripperMode::Delta;
+    let single = Box::new(Single(vec![0.02, 0.0, 0.0, 0.2 - 0.4 * start.gripper()], false));
+    let mut planner = Planner::with_optimizer(config, single, &model.spec, model.clock.clone()).unwrap();
+    let free = ask(&mut planner, &mut model, &task, None, 0).unwrap();
+    assert_eq!((free.batches, &free.candidate[..]), (2, &[0.02, 0.0, 0.0, 0.0][..]));
+    let late = ask(&mut planner, &mut model, &task, Some(Duration::from_millis(5)), 0).unwrap();
+    assert_eq!((late.batches, &late.candidate[..]), (1, &[0.0; 4][..]), "staying was evaluated");
+    assert_eq!(Some(late.energy), late.energy_stay);
+}
+
+#[test]
+fn a_search_begins_at_what_is_left_of_the_plan_before_when_it_is_told_of_one() {
+    for name in optimizer::names() {
+        let mut config = PlannerConfig { optimizer: name.to_owned(), horizon: 2, ..PlannerConfig::default() };
+        let mut model = Formula::new(3);
+        let task = problem(&model, 1, 1.5);
+        let (now, goal) = ([Latent::from_host(&*task.1)], Latent::from_host(&*task.2));
+        let context = Context { latents: &now, states: std::slice::from_ref(&task.0), actions: &[] };
+        let mut plan = |config: &PlannerConfig, previous: Option<&Plan>| {
+            let request = PlanRequest { context, goal: &goal, deadline: None, plan_id: 4, previous };
+            planner(config.clone(), &model).plan(&mut model, &request).unwrap()
+        };
+        let cold = plan(&config, None);
+        let warm = plan(&config, Some(&cold));
+        assert_eq!(warm, plan(&config, Some(&cold)), "{name}");
+        if [icem::NAME, mppi::NAME].contains(&name) {
+            assert_ne!(warm.candidate, cold.candidate, "{name}");
+        }
+        let mut other = cold.clone();
+        other.candidate.truncate(4);
+        assert_eq!(cold, plan(&config, Some(&other)), "{name}: of another horizon");
+        config.warm_start = false;
+        assert_eq!(cold, plan(&config, Some(&cold)), "{name}: not wanted");
     }
 }
 

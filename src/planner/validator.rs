@@ -65,8 +65,8 @@ mod tests {
 
     fn plan() -> Plan {
         Plan {
-            actions: vec![Action([0.01, 0.0, 0.0, 0.0, 0.0, 0.0, 0.5])],
-            candidate: vec![0.01, 0.0, 0.0, 0.5],
+            actions: [Action([0.01, 0.0, 0.0, 0.0, 0.0, 0.0, 0.5])].into_iter().collect(),
+            candidate: [0.01, 0.0, 0.0, 0.5].into_iter().collect(),
             energy: 0.4,
             cost: 0.4,
             energy_now: 0.5,

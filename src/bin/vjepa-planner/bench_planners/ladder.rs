@@ -56,7 +56,11 @@ pub fn rungs(optimizer: &'static str, horizon: usize, energy: EnergyNorm, ladder
 /// Name and settings of so many samples and iterations.
 fn samples(optimizer: &str, samples: usize, iterations: usize) -> (String, String) {
     // The fewer samples, the fewer of them are good; the paper keeps 10 of 800.
-    let keep = if optimizer == "cem" { format!(", topk: {}", (samples / 3).clamp(2, 10)) } else { String::new() };
+    let keep = match optimizer {
+        "cem" => format!(", topk: {}", (samples / 3).clamp(2, 10)),
+        "icem" => format!(", topk: {}", (samples / 3).clamp(2, 6)),
+        _ => String::new(),
+    };
     (format!("{samples}×{iterations}"), format!("samples: {samples}, iterations: {iterations}{keep}"))
 }
 
