@@ -113,7 +113,13 @@ fn search(
         });
     })?;
     let optimizer = planner.optimizer_name().to_owned();
-    Ok(Search { optimizer, batches, answer: plan.candidate, answer_energy: plan.energy, calls: plan.predictor_calls })
+    Ok(Search {
+        optimizer,
+        batches,
+        answer: plan.candidate.to_vec(),
+        answer_energy: plan.energy,
+        calls: plan.predictor_calls,
+    })
 }
 
 fn grid(
