@@ -1,8 +1,10 @@
 """Times roll-out graphs against the original algorithm, in one run, at equal batch and equal energies.
 
     benches/reference/run [--model DIR | --arch NAME --random-weights SEED] [--batch 64] [--context 1 2]
-        [--horizon 1 2] [--threads 2] [--rounds 9] [--json FILE]
+        [--horizon 1 2] [--threads 2] [--lanes N] [--rounds 9] [--json FILE]
 
+Both sides have the same number of threads. The graph runs as in the node: a small model's candidates are
+divided among lanes, sessions with a thread of their own; a large model has one session with all threads.
 Both sides are called in turn, so that whatever else the machine does falls on both. The ratio is the median
 of the rounds' ratios.
 """
@@ -17,6 +19,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -38,6 +41,15 @@ REST_S = 0.1
 """Threads of either library spin for a while after their work; the other side waits until they sleep."""
 SHORT_S = 0.5
 """After a rest, a shorter call than this is made twice, and the second one counts."""
+
+
+WEIGHTS = "predictor.weights"
+CANDIDATES = ("actions", "states")
+"""Inputs with a row for each candidate."""
+
+AUTOMATIC_LANES = 2
+LIGHT_WEIGHTS = 64 << 20
+"""The node's choice of lanes; the same names in src/world_model/runtime/mod.rs."""
 
 
 def processor() -> str:
@@ -62,7 +74,7 @@ def predictor_of(options: argparse.Namespace) -> tuple[Architecture, Predictor]:
 
 def export(predictor: Predictor, arch: Architecture, context: int, horizon: int, folder: Path) -> Path:
     """The roll-out graph for this context and horizon."""
-    weights = WeightFile(folder / "predictor.weights")
+    weights = WeightFile(folder / WEIGHTS)
     graph = Graph(f"rollout_t{context}_h{horizon}", weights)
     emit_rollout(graph, arch, predictor, context, horizon)
     weights.close()
@@ -71,12 +83,33 @@ def export(predictor: Predictor, arch: Architecture, context: int, horizon: int,
     return path
 
 
-def session(path: Path, threads: int) -> onnxruntime.InferenceSession:
+class Rollout:
     """The graph as the node runs it, but for idle threads, which spin here: PyTorch's do as well."""
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = threads
-    options.log_severity_level = 3
-    return onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+
+    def __init__(self, path: Path, threads: int, lanes: int | None) -> None:
+        if lanes is None:
+            light = (path.parent / WEIGHTS).stat().st_size <= LIGHT_WEIGHTS
+            lanes = AUTOMATIC_LANES if light and threads % AUTOMATIC_LANES == 0 else 1
+        self.lanes = lanes
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads = threads // lanes
+        options.log_severity_level = 3
+        self._sessions = [
+            onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+            for _ in range(lanes)
+        ]
+        self._pool = ThreadPoolExecutor(max(1, lanes - 1))
+
+    def energies(self, inputs: dict[str, np.ndarray]) -> np.ndarray:
+        """Mean L1 energies [B]; the calling thread takes the first part of the candidates."""
+        lanes = min(self.lanes, len(inputs["actions"]))
+        parts = zip(*(np.array_split(inputs[name], lanes) for name in CANDIDATES), strict=True)
+        feeds = [{**inputs, **dict(zip(CANDIDATES, part, strict=True))} for part in parts]
+        runs = list(zip(self._sessions, feeds, strict=False))
+        others = [self._pool.submit(run.run, ["energy_l1"], part) for run, part in runs[1:]]
+        run, part = runs[0]
+        first = run.run(["energy_l1"], part)[0]
+        return np.concatenate([first, *(other.result()[0] for other in others)])
 
 
 def once(call: Callable[[], np.ndarray]) -> tuple[float, np.ndarray]:
@@ -100,7 +133,8 @@ def compare(
     """One row of figures for each batch size."""
     rows = []
     with tempfile.TemporaryDirectory() as folder:
-        run = session(export(predictor, arch, context, horizon, Path(folder)), options.threads)
+        path = export(predictor, arch, context, horizon, Path(folder))
+        rollout = Rollout(path, options.threads, options.lanes)
         for batch in options.batch:
             problem = rollout_inputs(arch, context, horizon, batch, seed=batch)
             inputs = feed(problem)
@@ -109,7 +143,7 @@ def compare(
                 return energies(predictor, arch.grid, problem).numpy()
 
             def graph(inputs: dict = inputs) -> np.ndarray:
-                return run.run(["energy_l1"], inputs)[0]
+                return rollout.energies(inputs)
 
             (slow, wanted), (fast, found) = once(original), once(graph)
             difference = float(np.abs(wanted - found).max())
@@ -126,6 +160,7 @@ def compare(
                     "context": context,
                     "horizon": horizon,
                     "batch": batch,
+                    "lanes": rollout.lanes,
                     "original_ms": 1e3 * statistics.median(slow for slow, _ in pairs),
                     "graph_ms": 1e3 * statistics.median(fast for _, fast in pairs),
                     "ratio": statistics.median(ratios),
@@ -135,8 +170,8 @@ def compare(
                 }
             )
             print(
-                "{context:2} {horizon:2} {batch:5} {original_ms:12.1f} {graph_ms:12.1f} {ratio:7.2f}"
-                " {ratio_min:6.2f}–{ratio_max:.2f} {energy_difference:12.1e}".format(**rows[-1]),
+                "{context:2} {horizon:2} {batch:5} {lanes:6} {original_ms:12.1f} {graph_ms:12.1f}"
+                " {ratio:7.2f} {ratio_min:6.2f}–{ratio_max:.2f} {energy_difference:12.1e}".format(**rows[-1]),
                 flush=True,
             )
     return rows
@@ -152,10 +187,18 @@ def main() -> int:
     parser.add_argument("--batch", type=int, nargs="+", default=[64], metavar="B", help="candidates per call")
     parser.add_argument("--context", type=int, nargs="+", default=[1, 2], metavar="T", help="context frames")
     parser.add_argument("--horizon", type=int, nargs="+", default=[1, 2], metavar="H", help="planned steps")
-    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--threads", type=int, default=2, help="of each side, in total")
+    parser.add_argument(
+        "--lanes",
+        type=int,
+        metavar="N",
+        help="sessions that share candidates and threads; default: as the node",
+    )
     parser.add_argument("--rounds", type=int, default=9)
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures here as well")
     options = parser.parse_args()
+    if options.lanes is not None and (options.lanes < 1 or options.threads % options.lanes):
+        parser.error("--threads must be a multiple of --lanes")
     torch.set_num_threads(options.threads)
     try:
         arch, predictor = predictor_of(options)
@@ -171,7 +214,7 @@ def main() -> int:
         "onnxruntime": onnxruntime.__version__,
     }
     print(", ".join(f"{name} {value}" for name, value in about.items()))
-    print(" T  H     B  original ms     graph ms   ratio   min–max  Δ energy")
+    print(" T  H     B  lanes  original ms     graph ms   ratio   min–max  Δ energy")
     rows = [
         row
         for context in options.context

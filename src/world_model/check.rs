@@ -9,7 +9,7 @@ use thiserror::Error;
 use super::fixed_input;
 use super::manifest::{self, CheckSums, GraphRole, Manifest, ManifestError, ModelDirectory, Precision};
 use super::onnx::{LoadOptions, OnnxWorldModel};
-use super::runtime::Provider;
+use super::runtime::{Provider, RuntimeConfig};
 use super::{Latent, ModelError, WorldModel as _};
 
 /// Why a model is not in order.
@@ -129,7 +129,10 @@ pub fn check(
     for file in extra_files(&directory)? {
         report(Finding::Extra { file });
     }
-    let mut model = OnnxWorldModel::load_verified(&directory, options, progress)?;
+    // Lanes have the same graphs.
+    let runtime = RuntimeConfig { candidate_threads: 1, ..options.runtime.clone() };
+    let options = LoadOptions { runtime, ..options.clone() };
+    let mut model = OnnxWorldModel::load_verified(&directory, &options, progress)?;
     let mut largest_difference: f64 = 0.0;
     for role in manifest.graphs() {
         for (output, numbers) in run_on_fixed_input(&mut model, manifest, role)? {

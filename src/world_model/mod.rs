@@ -8,6 +8,7 @@ pub mod check;
 mod context_graph;
 mod facts;
 mod fixed_input;
+mod lanes;
 mod latent;
 pub mod manifest;
 mod onnx;
@@ -154,6 +155,14 @@ pub enum ModelError {
         /// The ONNX file.
         file: PathBuf,
         /// What ONNX Runtime said.
+        reason: String,
+    },
+    /// A thread that takes a part of the candidates failed.
+    #[error("thread `{lane}` of the rollouts: {reason}")]
+    Lane {
+        /// Name of the thread.
+        lane: String,
+        /// What happened to it.
         reason: String,
     },
 }

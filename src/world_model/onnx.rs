@@ -2,16 +2,21 @@
 //!
 //! Latents stay in the execution provider's memory. What a plan starts from is bound once per problem; with each call
 //! only actions and states go there and only energies come back, unless latents are asked for.
+//!
+//! On the processor the candidates of a call may be divided among threads ([`lanes`]); each has sessions of its own, since
+//! ours are run by one thread at a time, and so holds the rollouts' weights once more.
 
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use ort::memory::Allocator;
+use ort::memory::{Allocator, MemoryInfo};
 use ort::session::{IoBinding, Session, SessionOutputs};
 use ort::value::{Outlet, Tensor, TensorElementType, TensorValueType, ValueType};
 
 use super::context_graph::{self, context_graph};
 use super::facts;
+use super::lanes::{self, Lane};
 use super::manifest::{GraphRole, ModelDirectory, RolloutFiles};
 use super::runtime::{Memory, Profile, Provider, Runtime, RuntimeConfig};
 use super::{Context, Latent, ModelError, ModelSpec, Rollouts, WorldModel};
@@ -55,8 +60,11 @@ pub struct OnnxWorldModel {
     /// [1,S,S,3], on the host.
     frame: Tensor<f32>,
     contexts: Vec<ContextGraph>,
-    rollouts: Vec<RolloutGraph>,
-    problem: Option<Problem>,
+    /// The calling thread's.
+    rollouts: RolloutGraphs,
+    /// The threads that take the rest of the candidates, each with graphs of its own.
+    lanes: Vec<Lane<Part>>,
+    problem: Option<Arc<Problem>>,
     /// Counts the problems, from 1.
     problems: u64,
 }
@@ -72,6 +80,28 @@ struct Graph {
 struct ContextGraph {
     frames: usize,
     graph: Graph,
+}
+
+/// The rollout graphs of one lane.
+struct RolloutGraphs {
+    /// Name of the model.
+    model: String,
+    /// Numbers of a latent, N·D.
+    latent_len: usize,
+    host: MemoryInfo<'static>,
+    graphs: Vec<RolloutGraph>,
+}
+
+/// A lane's part of a call: what is to be predicted, and what came out.
+#[derive(Default)]
+struct Part {
+    problem: Option<Arc<Problem>>,
+    /// [B,H,7] of the lane's candidates.
+    actions: Vec<f32>,
+    batch: usize,
+    horizon: usize,
+    want_latents: bool,
+    out: Rollouts,
 }
 
 struct RolloutGraph {
@@ -183,14 +213,25 @@ impl OnnxWorldModel {
         // An encoder looks at one picture at a time.
         let tensors = GraphTensors::encoder(size, n, d);
         let encoder = load_graph(&runtime, directory, GraphRole::Encoder, &tensors, 1, progress)?;
-        let mut rollouts = Vec::with_capacity(spec.rollouts.len());
+        let of_lane = || RolloutGraphs {
+            model: spec.name.clone(),
+            latent_len: spec.latent_len(),
+            host: runtime.memory(Memory::Host).clone(),
+            graphs: Vec::with_capacity(spec.rollouts.len()),
+        };
+        let mut rollouts = of_lane();
+        let mut of_lanes: Vec<RolloutGraphs> = (1..runtime.lanes()).map(|_| of_lane()).collect();
         let mut contexts: Vec<ContextGraph> = Vec::new();
         for (i, rollout) in manifest.rollouts.iter().enumerate().filter(|(_, rollout)| wanted(rollout.horizon)) {
             let tensors = GraphTensors::rollout(dim(rollout.context), dim(rollout.horizon), n, d);
             let role = GraphRole::Rollout(i);
-            let graph = load_graph(&runtime, directory, role, &tensors, options.max_batch, progress)?;
             let (context, horizon) = (rollout.context, rollout.horizon);
-            rollouts.push(RolloutGraph { context, horizon, graph, bound: 0, candidates: None });
+            for (lane, rollouts) in std::iter::once(&mut rollouts).chain(&mut of_lanes).enumerate() {
+                // One line for a graph, however often it is loaded.
+                let progress = if lane == 0 { &mut *progress } else { &mut |_: &str| {} };
+                let graph = load_graph(&runtime, directory, role, &tensors, options.max_batch, progress)?;
+                rollouts.graphs.push(RolloutGraph { context, horizon, graph, bound: 0, candidates: None });
+            }
             if !contexts.iter().any(|c| c.frames == context) {
                 let name = PathBuf::from(format!("context of {context} frames"));
                 let fail = |e: ort::Error| ModelError::Inference { file: name.clone(), reason: e.to_string() };
@@ -201,6 +242,13 @@ impl OnnxWorldModel {
         }
         runtime.loaded()?;
         let frame = on_host(&encoder, [1, size, size, 3])?;
+        let lane = |(i, mut graphs): (usize, RolloutGraphs)| {
+            Lane::new(format!("candidates_{}", i + 1), Part::default(), move |part: &mut Part| graphs.predict(part))
+        };
+        if !of_lanes.is_empty() {
+            tracing::info!("{provider}: candidates are divided among {} threads", 1 + of_lanes.len());
+        }
+        let lanes = of_lanes.into_iter().enumerate().map(lane).collect::<Result<Vec<_>, _>>()?;
         Ok(Self {
             spec,
             runtime,
@@ -209,6 +257,7 @@ impl OnnxWorldModel {
             frame,
             contexts,
             rollouts,
+            lanes,
             problem: None,
             problems: 0,
         })
@@ -242,6 +291,11 @@ impl OnnxWorldModel {
         self.runtime.provider()
     }
 
+    /// Threads among which the candidates of a call are divided; 1: the calling thread alone.
+    pub fn lanes(&self) -> usize {
+        1 + self.lanes.len()
+    }
+
     /// Why the configured execution provider is not the one in use; `None` when it is.
     pub fn fallback_reason(&self) -> Option<&str> {
         self.fallback_reason.as_deref()
@@ -265,14 +319,7 @@ impl OnnxWorldModel {
     ) -> Result<Vec<(&'static str, Vec<f32>)>, ModelError> {
         let (t, h) = (rollout.context, rollout.horizon);
         let (n, d) = (dim(self.spec.tokens), dim(self.spec.latent_dim));
-        let Some(loaded) = self.rollouts.iter_mut().find(|r| (r.context, r.horizon) == (t, h)) else {
-            let wanted = format!("{t} context frames and horizon {h}");
-            return Err(ModelError::NoRollout {
-                model: self.spec.name.clone(),
-                wanted,
-                available: self.spec.rollouts.clone(),
-            });
-        };
+        let (loaded, host) = self.rollouts.find(t, h)?;
         loaded.bound = 0;
         loaded.candidates = None;
         let graph = &mut loaded.graph;
@@ -285,7 +332,7 @@ impl OnnxWorldModel {
             graph.bind(input.name, &tensor)?;
         }
         let names: Vec<&'static str> = tensors.outputs.iter().map(|output| output.name).collect();
-        let outputs = graph.run(&names, &self.runtime, Memory::Host)?;
+        let outputs = graph.run(&names, host)?;
         let read = |output: &GraphTensor| {
             let shape: Vec<i64> = sized(&output.shape);
             let len = shape.iter().product::<i64>().try_into().unwrap_or(0);
@@ -320,7 +367,7 @@ impl WorldModel for OnnxWorldModel {
         let Self { encoder, runtime, .. } = self;
         write(&mut self.frame, frame);
         encoder.bind("frames", &self.frame)?;
-        let device = encoder.run(&["latents"], runtime, Memory::Device)?.take("latents")?;
+        let device = encoder.run(&["latents"], runtime.memory(Memory::Device))?.take("latents")?;
         let host = runtime.copy_to(Memory::Host, &device).map_err(|e| encoder.failure(&e))?;
         let (_, numbers) = host.try_extract_tensor::<f32>().map_err(|e| encoder.failure(&e))?;
         ModelError::check_len("encoder output `latents`", numbers.len(), self.spec.latent_len())?;
@@ -354,7 +401,7 @@ impl WorldModel for OnnxWorldModel {
             graph.bind(&context_graph::input(t), tensor)?;
         }
         let joined =
-            graph.run(&[context_graph::CONTEXT], &self.runtime, Memory::Device)?.take(context_graph::CONTEXT)?;
+            graph.run(&[context_graph::CONTEXT], self.runtime.memory(Memory::Device))?.take(context_graph::CONTEXT)?;
         let rows = |rows: Vec<[f64; STATE_DIM]>| {
             let numbers: Vec<f32> = rows.iter().flatten().map(|v| *v as f32).collect();
             Tensor::from_array(([1, rows.len(), STATE_DIM], numbers)).map_err(|e| graph.failure(&e))
@@ -365,7 +412,8 @@ impl WorldModel for OnnxWorldModel {
             actions => Some(rows(actions.iter().map(|a| a.0).collect())?),
         };
         self.problems += 1;
-        self.problem = Some(Problem { number: self.problems, frames, state, context: joined, states, actions, goal });
+        let problem = Problem { number: self.problems, frames, state, context: joined, states, actions, goal };
+        self.problem = Some(Arc::new(problem));
         Ok(())
     }
 
@@ -379,27 +427,113 @@ impl WorldModel for OnnxWorldModel {
     ) -> Result<(), ModelError> {
         let Some(problem) = &self.problem else { return Err(ModelError::NoProblem) };
         ModelError::check_len("actions", actions.len(), batch * horizon * STATE_DIM)?;
-        let wanted = (problem.frames, horizon);
-        let Some(rollout) = self.rollouts.iter_mut().find(|g| (g.context, g.horizon) == wanted) else {
+        // Asked for before any lane starts.
+        self.rollouts.find(problem.frames, horizon)?;
+        out.clear();
+        let mut parts = lanes::parts(batch, 1 + self.lanes.len());
+        let numbers = |part: &Range<usize>| part.start * horizon * STATE_DIM..part.end * horizon * STATE_DIM;
+        let own = parts.next().unwrap_or(0..batch);
+        let mut started = 0;
+        let mut result = Ok(());
+        for (lane, range) in self.lanes.iter_mut().zip(parts) {
+            match lane.job() {
+                Ok(part) => part.fill(problem, &actions[numbers(&range)], range.len(), horizon, want_latents),
+                Err(error) => {
+                    result = Err(error);
+                    break;
+                }
+            }
+            lane.start();
+            started += 1;
+        }
+        if result.is_ok() {
+            result = self.rollouts.run(problem, &actions[numbers(&own)], own.len(), horizon, want_latents, out);
+        }
+        // Every lane is waited for, also after an error: what it is given next must not meet what it does now.
+        for lane in self.lanes.iter_mut().take(started) {
+            match lane.finish() {
+                Ok(part) if result.is_ok() => out.append(&part.out),
+                Ok(_) => {}
+                Err(error) => result = result.and(Err(error)),
+            }
+        }
+        if result.is_err() {
+            out.clear();
+        }
+        result
+    }
+}
+
+impl Part {
+    fn fill(&mut self, problem: &Arc<Problem>, actions: &[f32], batch: usize, horizon: usize, want_latents: bool) {
+        self.problem = Some(Arc::clone(problem));
+        self.actions.clear();
+        self.actions.extend_from_slice(actions);
+        (self.batch, self.horizon, self.want_latents) = (batch, horizon, want_latents);
+    }
+}
+
+impl Rollouts {
+    fn clear(&mut self) {
+        self.energy_l1.clear();
+        self.energy_l2.clear();
+        self.latents.clear();
+    }
+
+    /// The candidates of `other` behind those that are here.
+    fn append(&mut self, other: &Self) {
+        self.energy_l1.extend_from_slice(&other.energy_l1);
+        self.energy_l2.extend_from_slice(&other.energy_l2);
+        self.latents.extend_from_slice(&other.latents);
+    }
+}
+
+impl RolloutGraphs {
+    fn find(
+        &mut self,
+        context: usize,
+        horizon: usize,
+    ) -> Result<(&mut RolloutGraph, &MemoryInfo<'static>), ModelError> {
+        let Self { model, host, graphs, .. } = self;
+        let Some(i) = graphs.iter().position(|g| (g.context, g.horizon) == (context, horizon)) else {
             return Err(ModelError::NoRollout {
-                model: self.spec.name.clone(),
-                wanted: format!("{} context frames and horizon {horizon}", problem.frames),
-                available: self.spec.rollouts.clone(),
+                model: model.clone(),
+                wanted: format!("{context} context frames and horizon {horizon}"),
+                available: graphs.iter().map(|g| (g.context, g.horizon)).collect(),
             });
         };
+        Ok((&mut graphs[i], host))
+    }
+
+    /// Does a lane's part of a call.
+    fn predict(&mut self, part: &mut Part) -> Result<(), ModelError> {
+        let Part { problem, actions, batch, horizon, want_latents, out } = part;
+        let Some(problem) = problem.take() else { return Err(ModelError::NoProblem) };
+        out.clear();
+        self.run(&problem, actions, *batch, *horizon, *want_latents, out)
+    }
+
+    /// Predicts `batch` candidates, `actions` [B,H,7]; the results are put behind what is in `out`.
+    fn run(
+        &mut self,
+        problem: &Problem,
+        actions: &[f32],
+        batch: usize,
+        horizon: usize,
+        want_latents: bool,
+        out: &mut Rollouts,
+    ) -> Result<(), ModelError> {
+        let latent_len = self.latent_len;
+        let (rollout, host) = self.find(problem.frames, horizon)?;
         rollout.bind(problem)?;
         rollout.bind_candidates(&problem.state, actions, batch)?;
-        let graph = &mut rollout.graph;
         let names: &[&str] =
             if want_latents { &["energy_l1", "energy_l2", "final"] } else { &["energy_l1", "energy_l2"] };
-        let outputs = graph.run(names, &self.runtime, Memory::Host)?;
-        out.energy_l1.clear();
+        let outputs = rollout.graph.run(names, host)?;
         out.energy_l1.extend_from_slice(outputs.read("energy_l1", batch)?);
-        out.energy_l2.clear();
         out.energy_l2.extend_from_slice(outputs.read("energy_l2", batch)?);
-        out.latents.clear();
         if want_latents {
-            out.latents.extend_from_slice(outputs.read("final", batch * self.spec.latent_len())?);
+            out.latents.extend_from_slice(outputs.read("final", batch * latent_len)?);
         }
         Ok(())
     }
@@ -456,13 +590,13 @@ impl Graph {
     }
 
     /// Runs with the bound inputs; the outputs of these names come to `memory`.
-    fn run(&mut self, names: &[&str], runtime: &Runtime, memory: Memory) -> Result<Outputs<'_>, ModelError> {
+    fn run(&mut self, names: &[&str], memory: &MemoryInfo<'_>) -> Result<Outputs<'_>, ModelError> {
         let Self { file, session, binding } = self;
         let fail = |e: ort::Error| ModelError::Inference { file: file.clone(), reason: e.to_string() };
         // Bound anew for every run: an output keeps the shape and memory of the run before otherwise.
         binding.clear_outputs();
         for name in names {
-            binding.bind_output_to_device(*name, runtime.memory(memory)).map_err(fail)?;
+            binding.bind_output_to_device(*name, memory).map_err(fail)?;
         }
         Ok(Outputs { values: session.run_binding(binding).map_err(fail)?, file })
     }
@@ -659,5 +793,76 @@ mod tests {
         }
         assert!((states[13] - 1.0).abs() < 1e-6, "the gripper clips at closed");
         assert_eq!(states[14..21], as_f32(start));
+    }
+
+    /// The demo's model on `lanes` lanes, with a problem.
+    fn model(lanes: usize) -> OnnxWorldModel {
+        let runtime = RuntimeConfig { candidate_threads: lanes, ..RuntimeConfig::default() };
+        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("models/demo");
+        let options = LoadOptions { runtime, ..LoadOptions::default() };
+        let mut model = OnnxWorldModel::load(&path, &options, &mut |_| {}).unwrap();
+        set_problem(&mut model);
+        model
+    }
+
+    fn set_problem(model: &mut OnnxWorldModel) {
+        let goal = Latent::from_host(vec![0.5; model.spec.latent_len()]);
+        let latents = [Latent::from_host(vec![-0.25; model.spec.latent_len()])];
+        let context = Context { latents: &latents, states: &[RobotState::default()], actions: &[] };
+        model.set_problem(&context, &goal).unwrap();
+    }
+
+    #[test]
+    fn an_error_or_panic_in_one_lane_is_the_calls_and_the_next_call_is_whole() {
+        let mut model = model(3);
+        assert_eq!(model.lanes(), 3);
+        let actions: Vec<f32> = (0..5 * 7).map(|i| 0.001 * i as f32).collect();
+        let (mut good, mut out) = (Rollouts::default(), Rollouts::default());
+        model.rollout(&actions, 5, 1, false, &mut good).unwrap();
+        for panics in [false, true] {
+            let mut failures = 1;
+            let failing = move |part: &mut Part| {
+                part.out.clear();
+                part.out.energy_l1.push(1.0);
+                match std::mem::take(&mut failures) {
+                    0 => Ok(()),
+                    _ if panics => panic!("broken"),
+                    _ => Err(ModelError::NoProblem),
+                }
+            };
+            let failing = Lane::new("candidates_x".to_owned(), Part::default(), failing).unwrap();
+            let lane = std::mem::replace(&mut model.lanes[0], failing);
+            let error = model.rollout(&actions, 5, 1, true, &mut out).unwrap_err();
+            match error {
+                ModelError::Lane { lane, reason } => {
+                    assert!(panics && lane == "candidates_x" && reason.contains("broken"), "{lane} {reason}");
+                }
+                error => assert!(!panics && matches!(error, ModelError::NoProblem), "{error}"),
+            }
+            assert!(out.energy_l1.is_empty() && out.energy_l2.is_empty() && out.latents.is_empty());
+            // The failed lane goes on, and the others were waited for.
+            model.rollout(&actions, 5, 1, false, &mut out).unwrap();
+            assert_eq!(out.energy_l1, [good.energy_l1[0], good.energy_l1[1], 1.0, good.energy_l1[4]]);
+            model.lanes[0] = lane;
+            model.rollout(&actions, 5, 1, false, &mut out).unwrap();
+            assert_eq!(out.energy_l1, good.energy_l1);
+        }
+    }
+
+    #[test]
+    fn an_error_in_the_calling_threads_part_leaves_no_result_behind() {
+        let mut model = model(2);
+        let actions: Vec<f32> = (0..4 * 7).map(|i| 0.002 * i as f32).collect();
+        let (mut good, mut out) = (Rollouts::default(), Rollouts::default());
+        model.rollout(&actions, 4, 1, false, &mut good).unwrap();
+        // The graph's input is [1,1,7].
+        let wrong = Tensor::from_array(([1, 2, 7], vec![0.0; 14])).unwrap();
+        model.rollouts.find(1, 1).unwrap().0.graph.bind("context_states", &wrong).unwrap();
+        assert!(model.rollout(&actions, 4, 1, false, &mut out).is_err());
+        set_problem(&mut model);
+        let reversed: Vec<f32> = actions.chunks(7).rev().flatten().copied().collect();
+        model.rollout(&reversed, 4, 1, false, &mut out).unwrap();
+        good.energy_l1.reverse();
+        assert_eq!(out.energy_l1, good.energy_l1);
     }
 }

@@ -79,6 +79,7 @@ struct Report {
     provider: Provider,
     fallback_reason: Option<String>,
     threads: usize,
+    lanes: usize,
     spinning: bool,
     cpu: Option<String>,
     onnxruntime_version: String,
@@ -231,6 +232,7 @@ fn bench(
         provider: model.provider(),
         fallback_reason: model.fallback_reason().map(str::to_owned),
         threads,
+        lanes: model.lanes(),
         spinning,
         cpu: proc_field("/proc/cpuinfo", "model name"),
         onnxruntime_version: model.runtime_version().to_owned(),
@@ -327,8 +329,9 @@ fn calls(report: &Report) -> String {
             report.horizon_steps
         ),
         format!(
-            "machine      {}, {} {}thread(s), {} on ONNX Runtime {}",
+            "machine      {}, {} lane(s) of {} {}thread(s), {} on ONNX Runtime {}",
             report.cpu.as_deref().unwrap_or("unknown processor"),
+            report.lanes,
             report.threads,
             if report.spinning { "spinning " } else { "" },
             report.provider,

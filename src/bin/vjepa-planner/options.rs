@@ -23,6 +23,10 @@ pub struct ModelOptions {
     /// Processor threads inside one operation
     #[arg(long, value_name = "N", default_value_t = RuntimeConfig::default().intra_op_threads)]
     threads: usize,
+    /// Threads among which the candidates of a call are divided (cpu), each with N of --threads; 0: two for a small
+    /// model, unless --threads is above 1
+    #[arg(long, value_name = "N", default_value_t = RuntimeConfig::default().candidate_threads)]
+    lanes: usize,
     /// Let these threads spin while they wait: sooner answers, at the price of the cores
     #[arg(long)]
     spin: bool,
@@ -38,6 +42,7 @@ impl ModelOptions {
             provider: self.provider,
             fallback: self.fallback.clone(),
             intra_op_threads: self.threads,
+            candidate_threads: self.lanes,
             intra_op_spinning: self.spin,
             ..RuntimeConfig::default()
         }

@@ -8,6 +8,7 @@ mod nvidia;
 mod tensorrt;
 
 use std::fmt;
+use std::num::NonZero;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 
@@ -60,8 +61,13 @@ pub struct RuntimeConfig {
     pub fallback: Vec<Provider>,
     /// Number of the GPU.
     pub device_id: i32,
-    /// Threads inside one operation.
+    /// Threads inside one operation, of each lane.
     pub intra_op_threads: usize,
+    /// Lanes: threads that each predict a part of a call's candidates, with `intra_op_threads` each and the weights once
+    /// more each. On a GPU, which takes all candidates at once, it is ignored. 0: [`AUTOMATIC_LANES`] when those are
+    /// free and cheap, which is when `intra_op_threads` is 1, there are as many cores, and the rollouts' weights are at
+    /// most [`LIGHT_WEIGHTS`]; otherwise 1.
+    pub candidate_threads: usize,
     /// Whether those threads spin while they wait for the next operation. They answer sooner and take the cores from
     /// everything else; for machines with cores to spare.
     pub intra_op_spinning: bool,
@@ -76,11 +82,18 @@ impl Default for RuntimeConfig {
             fallback: Vec::new(),
             device_id: 0,
             intra_op_threads: 1,
+            candidate_threads: 0,
             intra_op_spinning: false,
             cache_dir: PathBuf::new(),
         }
     }
 }
+
+/// Lanes when the number is left to the program.
+pub const AUTOMATIC_LANES: usize = 2;
+/// Bytes of weights that may be held once for each lane without being asked for. Models above it spend their time in
+/// products of matrices, which more threads inside an operation make as fast.
+pub const LIGHT_WEIGHTS: u64 = 64 << 20;
 
 /// Why there is no session.
 #[derive(Debug, Error)]
@@ -102,8 +115,15 @@ pub enum RuntimeError {
         remedy: String,
     },
     /// The configuration cannot be right.
-    #[error("intra_op_threads is {0}, must be 1..256")]
-    Threads(usize),
+    #[error("{setting} is {value}, must be {least}..256")]
+    Threads {
+        /// Which.
+        setting: &'static str,
+        /// What it is.
+        value: usize,
+        /// What it must be at least.
+        least: usize,
+    },
     /// ONNX Runtime refused a graph.
     #[error("{file}: ONNX Runtime cannot load it on `{provider}`: {reason}")]
     Load {
@@ -132,7 +152,7 @@ impl RuntimeError {
     pub fn is_of_provider(&self) -> bool {
         match self {
             Self::Provider { provider, .. } | Self::Load { provider, .. } => *provider != Provider::Cpu,
-            Self::LibraryMissing { .. } | Self::Threads(_) | Self::Cache { .. } | Self::Start(_) => false,
+            Self::LibraryMissing { .. } | Self::Threads { .. } | Self::Cache { .. } | Self::Start(_) => false,
         }
     }
 }
@@ -166,6 +186,7 @@ pub(super) struct Runtime {
     device_id: i32,
     intra_op_threads: usize,
     intra_op_spinning: bool,
+    lanes: usize,
     tensorrt: Option<TensorRt>,
     /// Held until all graphs are loaded.
     cache_lock: Option<CacheLock>,
@@ -184,8 +205,12 @@ impl Runtime {
         model: &ModelDirectory,
         max_batch: usize,
     ) -> Result<Self, RuntimeError> {
-        if !(1..=256).contains(&config.intra_op_threads) {
-            return Err(RuntimeError::Threads(config.intra_op_threads));
+        for (setting, value, least) in
+            [("intra_op_threads", config.intra_op_threads, 1), ("candidate_threads", config.candidate_threads, 0)]
+        {
+            if !(least..=256).contains(&value) {
+                return Err(RuntimeError::Threads { setting, value, least });
+            }
         }
         let opened = library::open()?;
         let memory = |device, id| {
@@ -203,6 +228,7 @@ impl Runtime {
             device_id: config.device_id,
             intra_op_threads: config.intra_op_threads,
             intra_op_spinning: config.intra_op_spinning,
+            lanes: lanes(provider, config, model),
             tensorrt: None,
             cache_lock: None,
             device,
@@ -220,6 +246,11 @@ impl Runtime {
     /// What runs the graphs.
     pub(super) fn provider(&self) -> Provider {
         self.provider
+    }
+
+    /// Threads among which the candidates of a call are divided, at least 1.
+    pub(super) fn lanes(&self) -> usize {
+        self.lanes
     }
 
     /// Version of ONNX Runtime.
@@ -395,6 +426,21 @@ impl Runtime {
     }
 }
 
+/// As `candidate_threads` says.
+fn lanes(provider: Provider, config: &RuntimeConfig, model: &ModelDirectory) -> usize {
+    match config.candidate_threads {
+        _ if provider != Provider::Cpu => 1,
+        0 => {
+            let cores = std::thread::available_parallelism().map_or(1, NonZero::get);
+            let size = |file: &String| model.path.join(file).metadata().map_or(0, |metadata| metadata.len());
+            let weights = model.manifest.rollouts.iter().map(|r| size(r.weights.as_ref().unwrap_or(&r.file))).max();
+            let light = weights.is_some_and(|bytes| bytes <= LIGHT_WEIGHTS);
+            if config.intra_op_threads == 1 && cores >= AUTOMATIC_LANES && light { AUTOMATIC_LANES } else { 1 }
+        }
+        lanes => lanes,
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -421,7 +467,32 @@ mod tests {
     fn silly_thread_counts_are_refused() {
         for intra_op_threads in [0, 10_000] {
             let config = RuntimeConfig { intra_op_threads, ..RuntimeConfig::default() };
-            assert!(matches!(Runtime::open(Provider::Cpu, &config, &demo(), 8), Err(RuntimeError::Threads(_))));
+            let error = Runtime::open(Provider::Cpu, &config, &demo(), 8).unwrap_err().to_string();
+            assert!(error.contains(&format!("intra_op_threads is {intra_op_threads}, must be 1..256")), "{error}");
         }
+        let config = RuntimeConfig { candidate_threads: 257, ..RuntimeConfig::default() };
+        let error = Runtime::open(Provider::Cpu, &config, &demo(), 8).unwrap_err().to_string();
+        assert!(error.contains("candidate_threads is 257, must be 0..256"), "{error}");
+    }
+
+    #[test]
+    fn lanes_are_as_configured_on_the_processor_and_one_elsewhere() {
+        let config = RuntimeConfig { candidate_threads: 3, intra_op_threads: 2, ..RuntimeConfig::default() };
+        assert_eq!(lanes(Provider::Cpu, &config, &demo()), 3);
+        assert_eq!(lanes(Provider::Cuda, &config, &demo()), 1);
+        assert_eq!(lanes(Provider::Tensorrt, &config, &demo()), 1);
+    }
+
+    #[test]
+    fn lanes_that_are_left_to_the_program_take_free_cores_and_little_memory() {
+        let config = RuntimeConfig::default();
+        let cores = std::thread::available_parallelism().map_or(1, NonZero::get);
+        assert_eq!(lanes(Provider::Cpu, &config, &demo()), if cores >= 2 { 2 } else { 1 });
+        assert_eq!(lanes(Provider::Cpu, &RuntimeConfig { intra_op_threads: 2, ..config.clone() }, &demo()), 1);
+        let dir = tempfile::tempdir().unwrap();
+        let heavy = ModelDirectory { path: dir.path().to_path_buf(), ..demo() };
+        let weights = heavy.manifest.rollouts[0].weights.clone().unwrap();
+        std::fs::File::create(dir.path().join(weights)).unwrap().set_len(LIGHT_WEIGHTS + 1).unwrap();
+        assert_eq!(lanes(Provider::Cpu, &config, &heavy), 1);
     }
 }
