@@ -18,6 +18,7 @@ from PIL import Image
 mpl.use("Agg")
 import matplotlib.pyplot as plt
 from matplotlib.axes import Axes
+from matplotlib.lines import Line2D
 from matplotlib.ticker import FuncFormatter, NullLocator
 
 # Colours that remain distinct with any colour vision (Okabe and Ito), a marker and a dash for those without.
@@ -33,14 +34,18 @@ LINEAR_PERCENT = 0.1
 LARGEST_BYTES = 150_000
 
 
-def lines(report: dict, horizon: int, energy: str) -> dict[str, np.ndarray]:
-    """Calls and mean gap of every budget, by optimizer, in the order of calls."""
-    found: dict[str, list[tuple[float, float]]] = {}
+def points_of(report: dict, horizon: int, energy: str) -> dict[str, tuple[np.ndarray, np.ndarray]]:
+    """(calls, mean gap) by optimizer: of the budgets in the order of calls, and of the default settings."""
+    found: dict[str, tuple[list, list]] = {}
     for row in report["rows"]:
         if (row["horizon"], row["energy"]) == (horizon, energy) and row["optimizer"] != "reference":
+            ladder, default = found.setdefault(row["optimizer"], ([], []))
             point = (row["calls_mean"], row["against_reference"]["gap_mean_percent"])
-            found.setdefault(row["optimizer"], []).append(point)
-    return {name: np.array(sorted(set(points))) for name, points in found.items()}
+            (default if row["budget"] == "default" else ladder).append(point)
+    return {
+        name: (np.array(sorted(ladder or default)), np.array(default))
+        for name, (ladder, default) in found.items()
+    }
 
 
 def draw_calls(axes: Axes, report: dict, horizon: int, energy: str, first: bool) -> None:
@@ -55,10 +60,11 @@ def draw_calls(axes: Axes, report: dict, horizon: int, energy: str, first: bool)
     axes.axhspan(-1e3, 1, color="#0072B2", alpha=0.06, lw=0)
     axes.axhline(1, color="#444444", lw=0.8)
     axes.axhline(0, color="#bbbbbb", lw=0.8)
-    for name, points in lines(report, horizon, energy).items():
+    for name, (points, default) in points_of(report, horizon, energy).items():
         colour, marker, dash, label = STYLES.get(name, (*OTHER, name))
-        calls, gaps = points.T
-        axes.plot(calls, gaps, dash, color=colour, marker=marker, ms=5.5, lw=1.8, label=label, zorder=3)
+        axes.plot(*points.T, dash, color=colour, marker=marker, ms=5.5, lw=1.8, label=label, zorder=3)
+        if len(default):
+            axes.plot(*default.T, marker, mfc="none", mec=colour, mew=1.6, ms=11, zorder=3)
         if first:
             place(axes, name, label, colour, points)
     for row in reference[:1]:
@@ -74,7 +80,7 @@ def draw_calls(axes: Axes, report: dict, horizon: int, energy: str, first: bool)
         )
     axes.set_title(f"{horizon} step{'s' if horizon > 1 else ''} ahead ({4 * horizon} numbers searched)")
     axes.set_xlim(9, 16_000)
-    axes.set_ylim(-6, 1500)
+    axes.set_ylim(-6, 6000)
     axes.set_xticks([10, 30, 100, 300, 1000, 3000, 8000], ["10", "30", "100", "300", "1000", "3000", "8000"])
     axes.xaxis.set_minor_locator(NullLocator())
     axes.set_yticks([-1, 0, 0.1, 1, 10, 100, 1000])
@@ -86,16 +92,19 @@ def draw_calls(axes: Axes, report: dict, horizon: int, energy: str, first: bool)
 
 
 def place(axes: Axes, name: str, label: str, colour: str, points: np.ndarray) -> None:
-    """The line's name beside it, where lines are apart: to the left of ours, to the right of the others'."""
-    ours = name == "response_surface"
-    target = {"response_surface": 6.0, "cem": 12.0, "icem": 4.0, "mppi": 40.0}.get(name, 20.0)
-    index = int(np.abs(np.log10(np.maximum(points[:, 1], 1e-3)) - np.log10(target)).argmin())
+    """The line's name beside it: under its end for ours, up and right of a point for the others."""
+    if name == "response_surface":
+        label, at, offset, up = label.replace(" ", "\n"), points[-1], (-42, -8), "top"
+    else:
+        target = {"cem": 3.0, "icem": 12.0, "mppi": 60.0}.get(name, 20.0)
+        at = points[np.abs(np.log(np.maximum(points[:, 1], 1e-3) / target)).argmin()]
+        offset, up = (9, 3), "bottom"
     axes.annotate(
         label,
-        points[index],
-        (-9 if ours else 9, 2),
+        at,
+        offset,
         textcoords="offset points",
-        ha="right" if ours else "left",
+        va=up,
         color=colour,
         fontsize=11,
         fontweight="bold",
@@ -111,15 +120,16 @@ def calls_picture(report: dict, energy: str) -> plt.Figure:
     for i, (axes, horizon) in enumerate(zip(panels[0], horizons, strict=True)):
         draw_calls(axes, report, horizon, energy, i == 0)
     panels[0][0].set_ylabel("predicted energy of the plan,\ncompared with the paper's search")
-    panels[0][0].annotate(
-        "worse", (0.015, 0.97), xycoords="axes fraction", fontsize=9, va="top", color="#666666"
-    )
     panels[0][-1].annotate(
         "as good: within 1 %", (0.985, 1), xycoords=("axes fraction", "data"), xytext=(0, 3),
         textcoords="offset points", ha="right", fontsize=9, color="#444444",
     )  # fmt: skip
     if len(horizons) > 1:
-        panels[0][-1].legend(frameon=False, fontsize=9, loc="upper right")
+        handles, labels = panels[0][-1].get_legend_handles_labels()
+        handles.append(Line2D([], [], ls="", marker="o", mfc="none", mec="#444444", mew=1.6, ms=11))
+        panels[0][-1].legend(
+            handles, [*labels, "ring: default settings"], frameon=False, fontsize=9, loc="upper right"
+        )
     figure.suptitle(
         f"The same plan from far fewer predictor calls  ({report['pairs']} start/goal pairs, mean)",
         fontsize=12.5,

@@ -13,8 +13,12 @@ pub const DEFAULT: &str = "default";
 /// Budgets of methods that draw samples: samples × iterations, from 24 to 2,048 calls.
 const SAMPLES: [(usize, usize); 9] =
     [(8, 3), (12, 4), (16, 5), (16, 8), (32, 6), (64, 6), (64, 10), (128, 8), (128, 16)];
+/// More for iCEM, whose samples become fewer with every iteration.
+const MORE_SAMPLES: [(usize, usize); 2] = [(256, 12), (400, 16)];
 /// Budgets of the response surface: rounds.
-const ROUNDS: [usize; 9] = [1, 2, 3, 4, 5, 6, 8, 12, 16];
+const ROUNDS: [usize; 11] = [1, 2, 3, 4, 5, 6, 8, 12, 16, 24, 32];
+/// MPPI's spread in the end, as a part of that in the beginning: its default settings', whatever the iterations.
+const LAST_SPREAD: f64 = 0.05;
 
 /// A budget of an optimizer.
 #[derive(Clone, Debug)]
@@ -36,7 +40,8 @@ pub fn rungs(optimizer: &'static str, horizon: usize, energy: EnergyNorm, ladder
     if ladder {
         budgets.extend(match optimizer {
             "response_surface" => ROUNDS.map(|n| (format!("rounds {n}"), format!("rounds: {n}"))).to_vec(),
-            "cem" | "icem" | "mppi" => SAMPLES.iter().map(|&(n, i)| samples(optimizer, n, i)).collect(),
+            "icem" => SAMPLES.iter().chain(&MORE_SAMPLES).map(|&(n, i)| samples(optimizer, n, i)).collect(),
+            "cem" | "mppi" => SAMPLES.iter().map(|&(n, i)| samples(optimizer, n, i)).collect(),
             _ => Vec::new(),
         });
     }
@@ -59,6 +64,7 @@ fn samples(optimizer: &str, samples: usize, iterations: usize) -> (String, Strin
     let keep = match optimizer {
         "cem" => format!(", topk: {}", (samples / 3).clamp(2, 10)),
         "icem" => format!(", topk: {}", (samples / 3).clamp(2, 6)),
+        "mppi" => format!(", shrink: {}", LAST_SPREAD.powf(1.0 / iterations as f64)),
         _ => String::new(),
     };
     (format!("{samples}×{iterations}"), format!("samples: {samples}, iterations: {iterations}{keep}"))
