@@ -12,6 +12,12 @@ MODEL ?= models/vitg
 PRECISION ?= fp32
 # The seed that models/demo was made with.
 TRAIN_SEED ?= 0
+# Start and goal pictures for bench-planners, and the pair whose search is drawn.
+PAIRS ?= out/pairs.safetensors
+PAIRS_SEED ?= 3000
+PAIR ?= 0
+HORIZON ?= 1,2
+LIMIT ?=
 PYTHON ?= $(shell scripts/python.sh)
 
 SHELL := /bin/bash
@@ -32,11 +38,12 @@ endif
 VENV := .venv
 VENV_TRAIN := .venv-train
 CARGO_FLAGS := --release --locked --offline
+PLANNER := target/release/vjepa-planner
 RUN := $(VENV)/bin/python -m demo --seed $(SEED) $(if $(OPTIMIZER),--optimizer $(OPTIMIZER))
 
 .PHONY: help
 help: ## this list
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-16s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-24s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 	@echo "Variables: TASK=pick_place|reach  SEED=$(SEED)  EPISODES=…  OPTIMIZER=response_surface|cem|icem|mppi"
 
 .PHONY: system
@@ -49,7 +56,7 @@ $(VENV)/.installed: python/pyproject.toml scripts/environment.sh scripts/require
 	@touch $@
 
 $(VENV_TRAIN)/.installed: python/pyproject.toml scripts/environment.sh scripts/requirements.py | system
-	@scripts/environment.sh "$(PYTHON)" $(VENV_TRAIN) export train test
+	@scripts/environment.sh "$(PYTHON)" $(VENV_TRAIN) export train plot test
 	@touch $@
 
 target/.fetched: Cargo.lock | system
@@ -76,6 +83,28 @@ demo: build ## the arm acts by goal images; leaves out/demo/report.html, film.gi
 eval-demo: build ## success rate over fresh scenes; leaves out/eval/TASK-SEED/
 	$(RUN) --task $(TASK) --episodes $(or $(EPISODES),50) --evaluate
 
+.PHONY: eval-planners
+eval-planners: build ## response_surface and the paper's search in the same scenes, by turns; goes on where it was stopped
+	$(VENV)/bin/python -m demo.planners --episodes $(or $(EPISODES),50) --docs docs/planning.md
+
+.PHONY: pairs
+pairs: $(PAIRS)
+
+$(PAIRS): | setup
+	$(VENV)/bin/python -m sim.pairs --out $@ --count 200 --seed $(PAIRS_SEED)
+
+.PHONY: bench-planners
+bench-planners: build pairs ## every optimizer against the paper's search; tables into docs/planning.md (LIMIT=20 HORIZON=1)
+	$(PLANNER) bench-planners --model models/demo --pairs $(PAIRS) --horizon $(HORIZON) \
+		--reference out/reference.json $(if $(LIMIT),--limit $(LIMIT)) --save out/bench_planners.json
+	$(VENV)/bin/python benches/planners_table.py --bench out/bench_planners.json --docs docs/planning.md
+
+.PHONY: plot-planners
+plot-planners: build pairs setup-train ## pictures of the search, from what bench-planners has measured
+	$(PLANNER) bench-planners --model models/demo --pairs $(PAIRS) --horizon 1 --energy l1 \
+		--optimizer response_surface --trace $(PAIR) >out/trace.json
+	$(VENV_TRAIN)/bin/python benches/planners_plot.py --bench out/bench_planners.json --trace out/trace.json --out docs/images
+
 .PHONY: train-demo
 train-demo: setup-train ## data, training, probes and export of the demo's model into models/demo
 	$(VENV)/bin/python -m sim.dataset data/demo --seed $(TRAIN_SEED)
@@ -92,6 +121,13 @@ export: setup-train ## graphs of a checkpoint: CHECKPOINT=FILE, and MODEL=models
 .PHONY: bench-reference
 bench-reference: setup-train ## the demo's graphs against the original algorithm, on this machine
 	benches/reference/run
+
+.PHONY: bench-reference-planning
+bench-reference-planning: build pairs setup-train ## planning one action against the paper's search in PyTorch
+	benches/reference/plan --pairs $(PAIRS) $(if $(LIMIT),--limit $(LIMIT)) --json out/reference_planning.json
+	benches/reference/plan --pairs $(PAIRS) --arch $(ARCH) --random-weights 0 --json out/reference_planning_large.json
+	$(VENV)/bin/python benches/planners_table.py --original out/reference_planning.json \
+		--large out/reference_planning_large.json --docs docs/planning.md
 
 .PHONY: test
 test: test-export test-rust test-python test-loop ## everything that needs no GPU

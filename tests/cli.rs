@@ -156,8 +156,10 @@ fn bench_planners_compares_every_optimizer_with_the_papers_search() {
     assert!(!text.contains("  cem "), "{text}");
 
     // With nothing to compare with, every budget is quick.
-    let more = ["--optimizer", "response_surface", "--limit", "1", "--no-reference", "--json"];
-    let report: Value = serde_json::from_str(&good(&[&common[..], &more].concat())).unwrap();
+    let saved = folder.path().join("new/figures.json");
+    let more = ["--optimizer", "response_surface", "--limit", "1", "--no-reference"];
+    good(&[&common[..], &more, &["--save", saved.to_str().unwrap()]].concat());
+    let report: Value = serde_json::from_slice(&std::fs::read(&saved).unwrap()).unwrap();
     let rows = report["rows"].as_array().unwrap();
     assert!(rows.len() > 5 && rows.iter().all(|row| row["against_reference"].is_null()), "{report}");
 

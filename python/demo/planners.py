@@ -18,7 +18,7 @@ from pathlib import Path
 
 from demo import marked
 from demo.results import Episode, Run, percentile, wilson
-from demo.run import COULD_NOT_RUN, INTERRUPTED, NOT_GOOD_ENOUGH, OK, ROOT
+from demo.run import COULD_NOT_RUN, INTERRUPTED, NOT_GOOD_ENOUGH, OK, ROOT, environment
 
 PATIENCE_MS = 120_000
 """The deadline of both: none in fact."""
@@ -83,8 +83,9 @@ def carry_out(options: argparse.Namespace, say: Callable[[str], None]) -> int:
                 continue
             folder = folder_of(options.out, planner, index)
             folder.mkdir(parents=True, exist_ok=True)
+            words = command(options, planner, index)
             with (folder / "demo.log").open("wb") as log:
-                code = subprocess.call(command(options, planner, index), stdout=log, stderr=log, cwd=ROOT)
+                code = subprocess.call(words, stdout=log, stderr=log, cwd=ROOT, env=environment())
             episode = done(options.out, planner, index)
             if code not in (OK, NOT_GOOD_ENOUGH) or episode is None:
                 tail = (folder / "demo.log").read_text(errors="replace").splitlines()[-5:]

@@ -197,7 +197,7 @@ fn gaps(config: &PlannerConfig, reference: &PlannerConfig, steps: f64) -> (f64, 
 }
 
 #[test]
-fn the_response_surface_finds_in_28_calls_what_cem_finds_in_thousands() {
+fn the_response_surface_finds_in_24_calls_what_cem_finds_in_thousands() {
     let mut results = Vec::new();
     for energy in [EnergyNorm::L1, EnergyNorm::L2] {
         for steps in [0.5, 1.0, 3.0] {
@@ -205,7 +205,7 @@ fn the_response_surface_finds_in_28_calls_what_cem_finds_in_thousands() {
             let reference = PlannerConfig { energy, ..cem_config(400, 8) };
             let (mean, p90, calls) = gaps(&config, &reference, steps);
             println!("{energy:?}, {steps} steps away: mean gap {mean:.5}, p90 {p90:.5}, {calls} calls");
-            assert!(calls <= 30, "{calls}");
+            assert!(calls <= 24, "{calls}");
             results.push((energy, steps, mean, p90));
         }
     }
@@ -326,7 +326,7 @@ fn host_costs_draw_the_plan_away() {
         config.cost.action_size = Some(cost::ActionSize { translation: 1000.0, rotation: 0.0, gripper: 0.0 });
         let held = ask(&mut planner(config, &model), &mut model, &task, None, 0).unwrap();
         assert!(held.actions[0].translation().norm() < 0.5 * reach, "{name}");
-        assert!(held.cost > held.energy);
+        assert!(held.cost >= held.energy, "{name}");
     }
 }
 
@@ -343,8 +343,8 @@ fn settings_that_do_not_fit_the_model_are_refused() {
     assert_eq!(refuse(|c| c.max_batch = 0), "max_batch");
     assert_eq!(refuse(|c| c.optimizer = "none".to_owned()), "optimizer");
     assert_eq!(refuse(|c| c.action_space.coordinates.clear()), "action_space");
-    assert_eq!(refuse(|c| c.optimizers.response_surface.rounds = 101), "optimizers.response_surface.rounds");
-    assert_eq!(refuse(|c| c.optimizers.response_surface.shrink = f64::NAN), "optimizers.response_surface.shrink");
+    assert_eq!(refuse(|c| c.optimizers.response_surface.calls = 1001), "optimizers.response_surface.calls");
+    assert_eq!(refuse(|c| c.optimizers.response_surface.tolerance = f64::NAN), "optimizers.response_surface.tolerance");
     assert_eq!(refuse(|c| c.gripper_refinement.points = 1), "gripper_refinement.points");
     assert_eq!(refuse(|c| c.optimizers.cem.topk = 1), "optimizers.cem.topk");
     assert_eq!(refuse(|c| c.optimizers.cem.topk = 1000), "optimizers.cem.topk");

@@ -7,7 +7,7 @@ mod reference;
 mod trace;
 
 use std::io::Write as _;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -72,6 +72,9 @@ pub struct Arguments {
     /// and settings
     #[arg(long, value_name = "FILE", conflicts_with = "no_reference")]
     reference: Option<PathBuf>,
+    /// What --json prints, in this file as well; written after each horizon and energy
+    #[arg(long, value_name = "FILE")]
+    save: Option<PathBuf>,
     /// No comparison, only calls, energies and times
     #[arg(long)]
     no_reference: bool,
@@ -185,9 +188,19 @@ fn bench(
             print(&text(horizon, energy, &rows, &fewest))?;
             report.rows.extend(rows);
             report.fewest.extend(fewest);
+            if let Some(path) = &arguments.save {
+                save(path, &report).with_context(|| format!("{} cannot be written", path.display()))?;
+            }
         }
     }
     Ok(report)
+}
+
+fn save(path: &Path, report: &Report) -> anyhow::Result<()> {
+    if let Some(folder) = path.parent() {
+        std::fs::create_dir_all(folder)?;
+    }
+    Ok(std::fs::write(path, serde_json::to_string_pretty(report)? + "\n")?)
 }
 
 fn load(arguments: &Arguments, directory: &ModelDirectory, horizon: usize) -> anyhow::Result<OnnxWorldModel> {

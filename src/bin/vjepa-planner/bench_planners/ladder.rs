@@ -13,8 +13,12 @@ pub const DEFAULT: &str = "default";
 /// Budgets of methods that draw samples: samples × iterations, from 24 to 2,048 calls.
 const SAMPLES: [(usize, usize); 9] =
     [(8, 3), (12, 4), (16, 5), (16, 8), (32, 6), (64, 6), (64, 10), (128, 8), (128, 16)];
-/// Budgets of the response surface: calls.
+/// More for iCEM, whose samples become fewer with every iteration.
+const MORE_SAMPLES: [(usize, usize); 2] = [(256, 12), (400, 16)];
+/// Budgets of the response surface: calls at most.
 const CALLS: [usize; 11] = [10, 12, 14, 16, 18, 21, 24, 30, 36, 48, 96];
+/// MPPI's spread in the end, as a part of that in the beginning: its default settings', whatever the iterations.
+const LAST_SPREAD: f64 = 0.05;
 
 /// A budget of an optimizer.
 #[derive(Clone, Debug)]
@@ -35,8 +39,9 @@ pub fn rungs(optimizer: &'static str, horizon: usize, energy: EnergyNorm, ladder
     let mut budgets = vec![(DEFAULT.to_owned(), String::new())];
     if ladder {
         budgets.extend(match optimizer {
-            "response_surface" => CALLS.map(|n| (format!("{n} calls"), format!("calls: {n}, tolerance: 0"))).to_vec(),
-            "cem" | "icem" | "mppi" => SAMPLES.iter().map(|&(n, i)| samples(optimizer, n, i)).collect(),
+            "response_surface" => CALLS.map(|n| (format!("{n} calls"), format!("calls: {n}"))).to_vec(),
+            "icem" => SAMPLES.iter().chain(&MORE_SAMPLES).map(|&(n, i)| samples(optimizer, n, i)).collect(),
+            "cem" | "mppi" => SAMPLES.iter().map(|&(n, i)| samples(optimizer, n, i)).collect(),
             _ => Vec::new(),
         });
     }
@@ -56,7 +61,12 @@ pub fn rungs(optimizer: &'static str, horizon: usize, energy: EnergyNorm, ladder
 /// Name and settings of so many samples and iterations.
 fn samples(optimizer: &str, samples: usize, iterations: usize) -> (String, String) {
     // The fewer samples, the fewer of them are good; the paper keeps 10 of 800.
-    let keep = if optimizer == "cem" { format!(", topk: {}", (samples / 3).clamp(2, 10)) } else { String::new() };
+    let keep = match optimizer {
+        "cem" => format!(", topk: {}", (samples / 3).clamp(2, 10)),
+        "icem" => format!(", topk: {}", (samples / 3).clamp(2, 6)),
+        "mppi" => format!(", shrink: {}", LAST_SPREAD.powf(1.0 / iterations as f64)),
+        _ => String::new(),
+    };
     (format!("{samples}×{iterations}"), format!("samples: {samples}, iterations: {iterations}{keep}"))
 }
 
