@@ -503,7 +503,8 @@ impl Optimizer for ResponseSurface {
         self.order.reserve(room);
         self.start.clear();
         self.start.resize(d, 0.0);
-        if let Some(warm) = problem.warm_start {
+        // What is left of a plan of one step is standing still: that says nothing.
+        if let Some(warm) = problem.warm_start.filter(|_| problem.space.horizon() > 1) {
             let u = |f: &Free| (warm.get(f.index).copied().unwrap_or(f.middle) - f.middle) / f.half;
             self.start.clear();
             self.start.extend(self.free.iter().map(u).map(|u| u.clamp(-1.0, 1.0)));
