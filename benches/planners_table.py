@@ -16,9 +16,9 @@ from pathlib import Path
 from demo import marked
 
 HEAD = (
-    "| optimizer | budget | calls mean / max | gap mean | p90 | max | xyz p50 / p90 (mm) | gripper"
+    "| optimizer | budget | pairs | calls mean / max | gap mean | p90 | max | xyz p50 / p90 (mm) | gripper"
     " | ms p50 / p99 | host |",
-    "|---|---|---|---|---|---|---|---|---|---|",
+    "|---|---|---|---|---|---|---|---|---|---|---|",
 )
 OURS = "response_surface"
 
@@ -35,7 +35,8 @@ def about(report: dict) -> str:
 def line(row: dict) -> str:
     """One row of figures."""
     gap = row["against_reference"]
-    cells = [row["optimizer"], row["budget"], f"{row['calls_mean']:.0f} / {row['calls_max']}"]
+    cells = [row["optimizer"], row["budget"], str(row["pairs"])]
+    cells += [f"{row['calls_mean']:.0f} / {row['calls_max']}"]
     cells += [f"{gap[f'gap_{name}_percent']:+.2f} %" for name in ("mean", "p90", "max")]
     cells += [
         f"{gap['xyz_p50_mm']:.2f} / {gap['xyz_p90_mm']:.2f}",

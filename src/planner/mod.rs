@@ -537,8 +537,7 @@ impl Evaluator<'_, '_> {
             let row = rollouts.latents.get(i * latent_len..(i + 1) * latent_len).unwrap_or_default();
             let value = f64::from(value);
             let total = value + costs.cost(space, state, candidate);
-            // One sum finds any number that is not finite, without a branch per number.
-            let finite = total.is_finite() && row.iter().fold(0.0, |sum, v| sum + v * 0.0) == 0.0;
+            let finite = total.is_finite() && all_finite(row);
             excluded += usize::from(!finite);
             energy.push(if finite { value } else { f64::NAN });
             cost.push(if finite { total } else { f64::NAN });
@@ -570,6 +569,17 @@ impl Evaluator<'_, '_> {
         );
         Ok(())
     }
+}
+
+/// True when every number is finite. A sum of zeros finds any that is not without a branch per number; eight of them side
+/// by side do so as fast as the memory can be read.
+fn all_finite(numbers: &[f32]) -> bool {
+    let (eights, rest) = numbers.as_chunks::<8>();
+    let mut sums = [0.0_f32; 8];
+    for eight in eights {
+        sums.iter_mut().zip(eight).for_each(|(sum, v)| *sum += v * 0.0);
+    }
+    sums.iter().chain(rest).all(|v| v.is_finite())
 }
 
 #[cfg(test)]

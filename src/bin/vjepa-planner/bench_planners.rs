@@ -78,6 +78,9 @@ pub struct Arguments {
     /// No comparison, only calls, energies and times
     #[arg(long)]
     no_reference: bool,
+    /// Pairs on which the budgets of the ladder are measured; default settings are on all
+    #[arg(long, value_name = "N", default_value_t = 50, value_parser = count)]
+    ladder_pairs: usize,
     /// Pairs on which the reference runs with a second seed
     #[arg(long, value_name = "N", default_value_t = 50)]
     second_seed: usize,
@@ -269,22 +272,30 @@ impl Bench<'_> {
         for optimizer in chosen {
             for rung in ladder::rungs(optimizer, horizon, energy, !arguments.no_ladder)? {
                 let label = format!("{} {}", rung.optimizer, rung.budget);
-                let answers = self.plan_all(&label, about, &rung.config)?;
+                let count = if rung.budget == ladder::DEFAULT { usize::MAX } else { arguments.ladder_pairs };
+                let answers = self.plan_all(&label, about, &rung.config, count)?;
                 rows.extend(Row::of(about, rung.optimizer, &rung.budget, &answers, reference.as_deref()));
             }
         }
         Ok(rows)
     }
 
-    /// Plans for every scene.
-    fn plan_all(&mut self, label: &str, about: (usize, &str), config: &PlannerConfig) -> anyhow::Result<Vec<Answer>> {
+    /// Plans for the first `count` scenes.
+    fn plan_all(
+        &mut self,
+        label: &str,
+        about: (usize, &str),
+        config: &PlannerConfig,
+        count: usize,
+    ) -> anyhow::Result<Vec<Answer>> {
+        let count = count.min(self.scenes.len());
         let mut planner = Planner::new(config.clone(), self.model.spec(), Arc::clone(self.clock))?;
-        let mut progress = Progress::new(label, about, self.scenes.len(), self.clock);
+        let mut progress = Progress::new(label, about, count, self.clock);
         // The first plan finds memory and caches cold.
         if let Some(scene) = self.scenes.first() {
             plan(self.model, &mut planner, scene, 0).with_context(|| label.to_owned())?;
         }
-        let scenes = self.scenes.iter().enumerate();
+        let scenes = self.scenes.iter().enumerate().take(count);
         scenes
             .map(|(i, scene)| {
                 progress.at(i);

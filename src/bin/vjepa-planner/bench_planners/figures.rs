@@ -99,7 +99,7 @@ impl Row {
 
     /// Its cells; see [`HEAD`].
     pub fn cells(&self) -> Vec<String> {
-        let mut cells = vec![self.optimizer.clone(), self.budget.clone()];
+        let mut cells = vec![self.optimizer.clone(), self.budget.clone(), self.pairs.to_string()];
         cells.push(number(self.calls_mean));
         cells.push(self.calls_max.to_string());
         cells.extend(match &self.against_reference {
@@ -119,9 +119,10 @@ impl Row {
 }
 
 /// Heads of a row's cells.
-pub const HEAD: [&str; 13] = [
+pub const HEAD: [&str; 14] = [
     "optimizer",
     "budget",
+    "pairs",
     "calls",
     "max",
     "gap mean",
