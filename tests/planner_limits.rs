@@ -14,7 +14,7 @@ use proptest::prelude::*;
 use smooth::{Flaw, Smooth, Task};
 use vjepa_planner::clock::{Clock, ManualClock, SystemClock};
 use vjepa_planner::planner::action_space::GripperMode;
-use vjepa_planner::planner::{Plan, PlanError, PlanRequest, Planner, PlannerConfig, Stop, optimizer};
+use vjepa_planner::planner::{Plan, PlanError, PlanRequest, Planner, PlannerConfig, Stop, optimizer, response_surface};
 use vjepa_planner::world_model::{EnergyNorm, WorldModel};
 
 /// A generator of numbers that are random enough for delays and flaws (SplitMix64).
@@ -220,7 +220,10 @@ fn more_than_half_of_a_batch_is_a_typed_error_in_whichever_batch_and_half_is_not
                 );
             model.flawed = 0;
             let plan = planner.plan(&mut model, &task.request(0, None)).unwrap();
-            assert!(plan.excluded > 0 && plan.excluded == model.flawed, "{name}: {} {}", plan.excluded, model.flawed);
+            // A second batch of one has no half.
+            let some = config.optimizer != response_surface::NAME || bad_batch == 0;
+            assert!((plan.excluded > 0) == some, "{name}: {}", plan.excluded);
+            assert_eq!(plan.excluded, model.flawed, "{name}");
         }
     }
 }

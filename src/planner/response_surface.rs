@@ -495,6 +495,7 @@ impl Optimizer for ResponseSurface {
         let room = self.calls.max(d + 2) + self.config.points_per_round + WIDENINGS * d;
         let per_step = if d == problem.space.dim() { problem.space.per_step() } else { d };
         self.surface.reset(d, per_step, self.subset.len(), room);
+        self.descent.reserve(room, d, self.surface.tiles());
         for line in [&mut self.costs, &mut self.corrections, &mut self.first_corrections] {
             line.clear();
             line.reserve(room);

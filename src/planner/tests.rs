@@ -215,6 +215,77 @@ fn the_response_surface_finds_in_24_calls_what_cem_finds_in_thousands() {
 }
 
 #[test]
+fn several_points_a_round_take_fewer_rounds() {
+    let mut config = PlannerConfig::default();
+    config.optimizers.response_surface.points_per_round = 4;
+    config.optimizers.response_surface.calls = 40;
+    let (mean, p90, calls) = gaps(&config, &cem_config(400, 8), 1.0);
+    assert!(calls <= 40 && mean < 0.005 && p90 < 0.015, "{mean} {p90} {calls}");
+    let mut model = Formula::new(3);
+    let task = problem(&model, 1, 1.0);
+    let plan = ask(&mut planner(config, &model), &mut model, &task, None, 0).unwrap();
+    assert!(plan.batches <= 1 + 40 / 4 + 2, "{}", plan.batches);
+}
+
+/// A formula whose energies have nothing to do with its latents: the surrogate cannot but be wrong.
+struct Rugged(Formula);
+
+impl WorldModel for Rugged {
+    fn spec(&self) -> &ModelSpec {
+        self.0.spec()
+    }
+
+    fn encode(&mut self, frame: &[f32], latent: &mut Latent) -> Result<(), ModelError> {
+        self.0.encode(frame, latent)
+    }
+
+    fn set_problem(&mut self, context: &Context<'_>, goal: &Latent) -> Result<(), ModelError> {
+        self.0.set_problem(context, goal)
+    }
+
+    fn rollout(
+        &mut self,
+        actions: &[f32],
+        batch: usize,
+        horizon: usize,
+        want_latents: bool,
+        out: &mut Rollouts,
+    ) -> Result<(), ModelError> {
+        self.0.rollout(actions, batch, horizon, want_latents, out)?;
+        for (energy, action) in out.energy_l1.iter_mut().zip(actions.chunks_exact(horizon * STATE_DIM)) {
+            let mixed =
+                action.iter().fold(17_u64, |h, v| (h ^ u64::from(v.to_bits())).wrapping_mul(0x9E37_79B9_7F4A_7C15));
+            *energy = 1.0 + (mixed >> 40) as f32 / (1 << 24) as f32;
+        }
+        Ok(())
+    }
+}
+
+#[test]
+fn a_surface_that_the_model_contradicts_gives_way_to_cem() {
+    let calls = |fallback_samples: usize| {
+        let mut config = PlannerConfig::default();
+        config.optimizers.response_surface.fallback_samples = fallback_samples;
+        let most = config.optimizers.response_surface.fallback_iterations * fallback_samples;
+        let mut all = Vec::new();
+        for seed in 0..8 {
+            let mut model = Rugged(Formula::new(seed));
+            let (start, now, goal) = problem(&model.0, seed, 1.0);
+            let (now, goal) = ([Latent::from_host(now)], Latent::from_host(goal));
+            let context = Context { latents: &now, states: std::slice::from_ref(&start), actions: &[] };
+            let request = PlanRequest { context, goal: &goal, deadline: None, plan_id: 0, previous: None };
+            let plan = planner(config.clone(), &model.0).plan(&mut model, &request).unwrap();
+            assert!(plan.predictor_calls <= 24 + 2 * 4 + most, "{}", plan.predictor_calls);
+            all.push(plan.predictor_calls);
+        }
+        all
+    };
+    let with = calls(16);
+    assert!(with.iter().any(|calls| *calls > 24 + 2 * 4), "CEM never took over: {with:?}");
+    assert!(calls(0).iter().all(|calls| *calls <= 24 + 2 * 4), "there is no CEM");
+}
+
+#[test]
 fn two_steps_are_planned_too() {
     let config = PlannerConfig { horizon: 2, ..PlannerConfig::default() };
     let reference = PlannerConfig { horizon: 2, ..cem_config(400, 10) };

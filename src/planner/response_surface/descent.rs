@@ -1,7 +1,9 @@
 //! Minimises the surrogate's energy within the box −1..1: a damped Gauss–Newton method, as iteratively reweighted least
 //! squares for L1.
 
-use super::kriging::Kriging;
+use wide::f32x8;
+
+use super::kriging::{Kriging, LANES};
 use super::linear::{box_newton_step, dot};
 use crate::world_model::EnergyNorm;
 
@@ -30,11 +32,11 @@ pub(super) struct Objective<'a, C> {
 #[derive(Debug, Default)]
 pub(super) struct Descent {
     weights: Vec<f32>,
-    slopes: Vec<f32>,
-    residual: Vec<f32>,
-    weighted: Vec<f32>,
-    jacobian: Vec<f32>,
-    scaled: Vec<f32>,
+    slopes: Vec<[f32; LANES]>,
+    residual: Vec<f32x8>,
+    weighted: Vec<f32x8>,
+    jacobian: Vec<f32x8>,
+    scaled: Vec<f32x8>,
     gradient: Vec<f64>,
     hessian: Vec<f64>,
     step: Vec<f64>,
@@ -43,6 +45,22 @@ pub(super) struct Descent {
 }
 
 impl Descent {
+    /// Makes room for a surrogate of so many points, numbers and tiles, so that a descent takes no memory.
+    pub(super) fn reserve(&mut self, points: usize, dim: usize, tiles: usize) {
+        let Self { weights, slopes, residual, weighted, jacobian, scaled, gradient, hessian, step, trial, probe } =
+            self;
+        weights.reserve(points);
+        slopes.reserve(points * dim.div_ceil(LANES));
+        for line in [residual, weighted, scaled] {
+            line.reserve(tiles);
+        }
+        jacobian.reserve(tiles * dim);
+        hessian.reserve(dim * dim);
+        for line in [gradient, step, trial, probe] {
+            line.reserve(dim);
+        }
+    }
+
     /// Moves `u` down by up to `steps` steps; the value there.
     pub(super) fn run<C: FnMut(&[f64]) -> f64>(
         &mut self,
@@ -87,7 +105,7 @@ impl Descent {
         objective.surface.residual(&self.weights, objective.tiles, &mut self.residual);
         let energy = objective.surface.energy(&self.residual, objective.tiles, objective.norm);
         let host = objective.host_cost.as_mut().map_or(0.0, |cost| cost(u));
-        energy + sum_of(&self.weights, objective.corrections) + host
+        energy + sum_of(self.weights.iter(), objective.corrections) + host
     }
 
     /// Gradient and Gauss–Newton Hessian at `u`. L1 is taken as reweighted squares, r² / |r|.
@@ -98,16 +116,16 @@ impl Descent {
         surface.weights(u, weights, Some(slopes));
         surface.residual(weights, objective.tiles, residual);
         surface.jacobian(slopes, objective.tiles, jacobian);
-        let scale = 1.0 / surface.counted(objective.tiles) as f32;
+        let scale = f32x8::splat(1.0 / surface.counted(objective.tiles) as f32);
         // Energy ≈ mean of ½·w·r² with w = 1/|r| (L1) or 2 (L2).
         weighted.clear();
         match objective.norm {
             EnergyNorm::L1 => {
                 let level = surface.energy(residual, objective.tiles, EnergyNorm::L1) as f32;
-                let floor = (L1_FLOOR * level).powi(2) + 1e-24;
-                weighted.extend(residual.iter().map(|r| scale / (r * r + floor).sqrt()));
+                let floor = f32x8::splat((L1_FLOOR * level).powi(2) + 1e-24);
+                weighted.extend(residual.iter().map(|r| scale / (*r * *r + floor).sqrt()));
             }
-            EnergyNorm::L2 => weighted.resize(residual.len(), 2.0 * scale),
+            EnergyNorm::L2 => weighted.resize(residual.len(), scale + scale),
         }
         let width = residual.len().max(1);
         gradient.clear();
@@ -115,10 +133,9 @@ impl Descent {
         hessian.resize(d * d, 0.0);
         for (i, row) in jacobian.chunks_exact(width).enumerate() {
             scaled.clear();
-            scaled.extend(row.iter().zip(&*weighted).map(|(v, w)| v * w));
-            let points = weights.len().max(1);
-            let slopes = slopes.get(i * points..(i + 1) * points).unwrap_or_default();
-            gradient.push(f64::from(dot(scaled, residual)) + sum_of(slopes, objective.corrections));
+            scaled.extend(row.iter().zip(&*weighted).map(|(v, w)| *v * *w));
+            let along = slopes.iter().skip(i / LANES * weights.len()).filter_map(|lanes| lanes.get(i % LANES));
+            gradient.push(f64::from(dot(scaled, residual)) + sum_of(along, objective.corrections));
             for (j, other) in jacobian.chunks_exact(width).enumerate().take(i + 1) {
                 let value = f64::from(dot(scaled, other));
                 for at in [i * d + j, j * d + i] {
@@ -143,8 +160,8 @@ impl Descent {
     }
 }
 
-fn sum_of(weights: &[f32], values: &[f64]) -> f64 {
-    weights.iter().zip(values).map(|(w, v)| f64::from(*w) * v).sum()
+fn sum_of<'a>(weights: impl Iterator<Item = &'a f32>, values: &[f64]) -> f64 {
+    weights.zip(values).map(|(w, v)| f64::from(*w) * v).sum()
 }
 
 #[cfg(test)]

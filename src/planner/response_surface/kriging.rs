@@ -5,11 +5,15 @@
 //! Σ wᵢ(u)·residualᵢ with weights that sum to 1, so the small n×n system of the n known points serves thousands of elements.
 //! The kernel's length along each coordinate is the likeliest one; that many elements make a few points enough to tell.
 
+use wide::f32x8;
+
 use super::linear::{cholesky, dot, invert, log_determinant};
 use crate::world_model::EnergyNorm;
 
-/// Elements that are summed side by side; rows are stored in tiles of this width.
+/// Elements side by side in a vector; rows are stored in tiles of this width.
 pub(super) const TILE: usize = 8;
+/// Numbers whose derivatives are made at once.
+pub(super) const LANES: usize = 4;
 /// Variance of what the kernel does not explain, in units of the kernel's own; keeps the system well conditioned.
 const NUGGET: f64 = 1e-4;
 /// Lengths tried first, in units of half a coordinate's range.
@@ -31,10 +35,10 @@ pub(super) struct Kriging {
     capacity: usize,
     /// [n, dim]
     points: Vec<f64>,
-    /// The first point's residual, [elements] and zeros up to a whole tile.
-    base: Vec<f32>,
-    /// Each residual less the first one's, [tiles, capacity, TILE].
-    tiles: Vec<[f32; TILE]>,
+    /// The first point's residual, [tiles], with zeros after the last element.
+    base: Vec<f32x8>,
+    /// Each residual less the first one's, [tiles, capacity].
+    tiles: Vec<f32x8>,
     /// Scalar products of those, divided by the number of elements; lower triangle row by row.
     gram: Vec<f64>,
     /// Logarithm of the length along each coordinate of a step; empty before the first fit.
@@ -60,6 +64,7 @@ struct Scratch {
     kernel: Vec<f64>,
     slopes: Vec<f64>,
     row: Vec<f32>,
+    own: Vec<f32x8>,
 }
 
 impl Kriging {
@@ -71,9 +76,9 @@ impl Kriging {
         (self.dim, self.per_step, self.elements, self.capacity) = (dim, per_step.max(1), elements, capacity);
         if !sized {
             self.tiles.clear();
-            self.tiles.resize(tiles * capacity, [0.0; TILE]);
+            self.tiles.resize(tiles * capacity, f32x8::ZERO);
             self.base.clear();
-            self.base.resize(tiles * TILE, 0.0);
+            self.base.resize(tiles, f32x8::ZERO);
             self.points.reserve(capacity * dim);
             self.gram.reserve(capacity * (capacity + 1) / 2);
             let s = &mut self.scratch;
@@ -84,7 +89,8 @@ impl Kriging {
                 line.reserve(capacity);
             }
             s.slopes.reserve(capacity * dim);
-            s.row.reserve(tiles * TILE);
+            s.row.reserve(capacity);
+            s.own.reserve(tiles);
         }
         self.points.clear();
         self.gram.clear();
@@ -114,34 +120,27 @@ impl Kriging {
         if n >= self.capacity {
             return;
         }
-        let row = &mut self.scratch.row;
-        row.clear();
+        let own = &mut self.scratch.own;
+        own.clear();
+        own.extend(residual.chunks(TILE).map(|some| {
+            let mut whole = [0.0; TILE];
+            whole.iter_mut().zip(some).for_each(|(to, from)| *to = *from);
+            f32x8::new(whole)
+        }));
         if n == 0 {
-            if let Some(base) = self.base.get_mut(..residual.len()) {
-                base.copy_from_slice(residual);
+            self.base.copy_from_slice(own);
+        }
+        for ((tile, own), base) in self.tiles.chunks_exact_mut(self.capacity).zip(own.iter_mut()).zip(&self.base) {
+            *own -= *base;
+            if let Some(slot) = tile.get_mut(n) {
+                *slot = *own;
             }
-            row.resize(self.base.len(), 0.0);
-        } else {
-            row.extend(residual.iter().zip(&self.base).map(|(r, base)| r - base));
-            row.resize(self.base.len(), 0.0);
         }
         let scale = 1.0 / self.elements.max(1) as f64;
-        let own = row.as_chunks::<TILE>().0;
-        for (tile, numbers) in self.tiles.chunks_exact_mut(self.capacity).zip(own) {
-            if let Some(slot) = tile.get_mut(n) {
-                *slot = *numbers;
-            }
-        }
         for j in 0..=n {
-            // One sum per lane, over all tiles.
-            let mut sums = [0.0_f32; TILE];
-            for (tile, numbers) in self.tiles.chunks_exact(self.capacity).zip(own) {
-                let Some(other) = tile.get(j) else { continue };
-                for ((sum, a), b) in sums.iter_mut().zip(other).zip(numbers) {
-                    *sum += a * b;
-                }
-            }
-            self.gram.push(sums.iter().map(|&v| f64::from(v)).sum::<f64>() * scale);
+            let other = self.tiles.iter().skip(j).step_by(self.capacity);
+            let sum = other.zip(own.iter()).fold(f32x8::ZERO, |sum, (a, b)| sum + *a * *b);
+            self.gram.push(sum.to_array().iter().map(|&v| f64::from(v)).sum::<f64>() * scale);
         }
         self.points.extend_from_slice(u);
     }
@@ -258,8 +257,9 @@ impl Kriging {
         Some(log_determinant(&s.factor, n))
     }
 
-    /// The weights of the points at `u`, [n], and with `slopes` how they change along each number, [dim, n].
-    pub(super) fn weights(&mut self, u: &[f64], weights: &mut Vec<f32>, slopes: Option<&mut Vec<f32>>) {
+    /// The weights of the points at `u`, [n], and with `slopes` how they change along each number: for each four numbers
+    /// [n], with zeros for those that are missing in the last four.
+    pub(super) fn weights(&mut self, u: &[f64], weights: &mut Vec<f32>, slopes: Option<&mut Vec<[f32; LANES]>>) {
         let n = self.len();
         let s = &mut self.scratch;
         s.kernel.clear();
@@ -268,79 +268,57 @@ impl Kriging {
         unbiased(&s.kernel, 1.0, &self.inverse, &self.row_sums, self.total, weights);
         let Some(slopes) = slopes else { return };
         slopes.clear();
+        slopes.resize(self.dim.div_ceil(LANES) * n, [0.0; LANES]);
         for (i, (u, precision)) in u.iter().zip(&self.precision).enumerate() {
             s.slopes.clear();
             let along = self.points.iter().skip(i).step_by(self.dim);
             s.slopes.extend(along.zip(&s.kernel).map(|(x, k)| (x - u) * precision * k));
-            unbiased(&s.slopes, 0.0, &self.inverse, &self.row_sums, self.total, slopes);
+            s.row.clear();
+            unbiased(&s.slopes, 0.0, &self.inverse, &self.row_sums, self.total, &mut s.row);
+            for (to, from) in slopes.iter_mut().skip(i / LANES * n).zip(&s.row) {
+                if let Some(lane) = to.get_mut(i % LANES) {
+                    *lane = *from;
+                }
+            }
         }
-        debug_assert_eq!(slopes.len(), n * self.dim);
     }
 
     /// The residual that the points' `weights` [n] (which sum to 1) give, into `residual`: the first `tiles` of all.
-    pub(super) fn residual(&self, weights: &[f32], tiles: usize, residual: &mut Vec<f32>) {
+    pub(super) fn residual(&self, weights: &[f32], tiles: usize, residual: &mut Vec<f32x8>) {
         residual.clear();
-        let rows = self.tiles.chunks_exact(self.capacity.max(1)).zip(self.base.as_chunks::<TILE>().0);
-        for (tile, base) in rows.take(tiles) {
-            let mut sum = *base;
-            for (row, weight) in tile.iter().zip(weights) {
-                for (sum, value) in sum.iter_mut().zip(row) {
-                    *sum += weight * value;
-                }
-            }
-            residual.extend_from_slice(&sum);
-        }
+        let rows = self.tiles.chunks_exact(self.capacity.max(1)).zip(&self.base);
+        residual.extend(rows.take(tiles).map(|(tile, base)| {
+            tile.iter().zip(weights).fold(*base, |sum, (row, weight)| sum + *row * f32x8::splat(*weight))
+        }));
     }
 
-    /// How that residual changes along each number: `slopes` [dim, n] → `jacobian` [dim, tiles·TILE].
-    pub(super) fn jacobian(&self, slopes: &[f32], tiles: usize, jacobian: &mut Vec<f32>) {
-        let n = self.len();
-        let width = tiles * TILE;
+    /// How that residual changes along each number, from the weights' `slopes` → `jacobian` [dim, tiles].
+    pub(super) fn jacobian(&self, slopes: &[[f32; LANES]], tiles: usize, jacobian: &mut Vec<f32x8>) {
         jacobian.clear();
-        jacobian.resize(self.dim * width, 0.0);
-        // Four numbers at a time: their sums stay in registers.
-        for (slopes, out) in slopes.chunks(4 * n.max(1)).zip(jacobian.chunks_mut(4 * width.max(1))) {
-            let line = |i: usize| slopes.get(i * n..(i + 1) * n).unwrap_or_default();
-            let count = slopes.len() / n.max(1);
+        jacobian.resize(self.dim * tiles, f32x8::ZERO);
+        let fours = slopes.chunks_exact(self.len().max(1)).zip(jacobian.chunks_mut((LANES * tiles).max(1)));
+        for (slopes, out) in fours {
             for (t, tile) in self.tiles.chunks_exact(self.capacity.max(1)).take(tiles).enumerate() {
-                let mut sums = [[0.0_f32; TILE]; 4];
-                if count == 4 {
-                    let factors = line(0).iter().zip(line(1)).zip(line(2)).zip(line(3));
-                    for (row, (((a, b), c), d)) in tile.iter().zip(factors) {
-                        for (sum, factor) in sums.iter_mut().zip([a, b, c, d]) {
-                            for (sum, value) in sum.iter_mut().zip(row) {
-                                *sum += factor * value;
-                            }
-                        }
-                    }
-                } else {
-                    for (i, sum) in sums.iter_mut().enumerate().take(count) {
-                        for (row, factor) in tile.iter().zip(line(i)) {
-                            for (sum, value) in sum.iter_mut().zip(row) {
-                                *sum += factor * value;
-                            }
-                        }
+                // The sums of four numbers stay in registers while the tile is read once.
+                let mut sums = [f32x8::ZERO; LANES];
+                for (row, factors) in tile.iter().zip(slopes) {
+                    for (sum, factor) in sums.iter_mut().zip(factors) {
+                        *sum += *row * f32x8::splat(*factor);
                     }
                 }
-                for (out, sum) in out.chunks_exact_mut(width).zip(&sums) {
-                    if let Some(slot) = out.get_mut(t * TILE..(t + 1) * TILE) {
-                        slot.copy_from_slice(sum);
+                for (out, sum) in out.chunks_exact_mut(tiles.max(1)).zip(&sums) {
+                    if let Some(slot) = out.get_mut(t) {
+                        *slot = *sum;
                     }
                 }
             }
         }
     }
 
-    /// Energy over the elements of the first `tiles`.
-    pub(super) fn energy(&self, residual: &[f32], tiles: usize, norm: EnergyNorm) -> f64 {
+    /// Energy of a residual over the elements of the first `tiles`.
+    pub(super) fn energy(&self, residual: &[f32x8], tiles: usize, norm: EnergyNorm) -> f64 {
         let sum = match norm {
-            EnergyNorm::L1 => {
-                let mut sums = [0.0_f32; TILE];
-                for chunk in residual.as_chunks::<TILE>().0 {
-                    sums.iter_mut().zip(chunk).for_each(|(sum, r)| *sum += r.abs());
-                }
-                sums.iter().sum::<f32>()
-            }
+            EnergyNorm::L1 => residual.iter().fold(f32x8::ZERO, |sum, r| sum + r.abs()).reduce_add(),
             EnergyNorm::L2 => dot(residual, residual),
         };
         f64::from(sum) / self.counted(tiles)
@@ -396,8 +374,7 @@ mod tests {
         surface.weights(u, &mut weights, None);
         assert!((weights.iter().sum::<f32>() - 1.0).abs() < 1e-4);
         surface.residual(&weights, surface.tiles(), &mut residual);
-        residual.truncate(20);
-        residual
+        residual.iter().flat_map(|tile| tile.to_array()).take(20).collect()
     }
 
     #[test]
@@ -429,7 +406,8 @@ mod tests {
             up[i] += 1e-2;
             down[i] -= 1e-2;
             let (up, down) = (at(&mut surface, &up), at(&mut surface, &down));
-            for ((up, down), slope) in up.iter().zip(&down).zip(&jacobian[i * 24..]) {
+            let slopes = jacobian[i * 3..].iter().flat_map(|tile| tile.to_array());
+            for ((up, down), slope) in up.iter().zip(&down).zip(slopes) {
                 assert!(((up - down) / 0.02 - slope).abs() < 2e-2, "{} {slope}", (up - down) / 0.02);
             }
         }

@@ -1,5 +1,7 @@
 //! The little linear algebra that the surrogate needs, on slices that are reused.
 
+use wide::f32x8;
+
 /// Cholesky decomposition of a symmetric n×n matrix in place, lower triangle; false when it is not positive definite.
 pub(super) fn cholesky(a: &mut [f64], n: usize) -> bool {
     for i in 0..n {
@@ -91,16 +93,9 @@ pub(super) fn box_newton_step(
     }
 }
 
-/// Dot product, in eight running sums so that the compiler can use vector instructions.
-pub(super) fn dot(a: &[f32], b: &[f32]) -> f32 {
-    let mut sums = [0.0_f32; 8];
-    let ((a8, a_rest), (b8, b_rest)) = (a.as_chunks::<8>(), b.as_chunks::<8>());
-    for (a, b) in a8.iter().zip(b8) {
-        for ((sum, a), b) in sums.iter_mut().zip(a).zip(b) {
-            *sum += a * b;
-        }
-    }
-    sums.iter().sum::<f32>() + a_rest.iter().zip(b_rest).map(|(a, b)| a * b).sum::<f32>()
+/// Scalar product.
+pub(super) fn dot(a: &[f32x8], b: &[f32x8]) -> f32 {
+    a.iter().zip(b).fold(f32x8::ZERO, |sum, (a, b)| sum + *a * *b).reduce_add()
 }
 
 #[cfg(test)]
