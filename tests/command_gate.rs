@@ -662,9 +662,9 @@ fn stops_at_any_moment_stay_within_limits() {
             rig.gate.request(Request::Stop, rig.now()).unwrap();
             assert_eq!(rig.gate.counters().failed_stops, 0);
             if rig.sent.trajectories() == 1 {
-                // The motion itself rests as early; only near its end.
+                // The motion itself rests as early; only near its end. Stops are tried in steps of 8 %.
                 let left = accepted.ends_at.since(rig.now()).as_secs_f64();
-                assert!(left < 0.5 * accepted.duration.as_secs_f64() || left < 0.045, "{left} of {accepted:?}");
+                assert!(left < 0.54 * accepted.duration.as_secs_f64() || left < 0.045, "{left} of {accepted:?}");
                 return Ok(());
             }
             stops.set(stops.get() + 1);
