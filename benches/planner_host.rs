@@ -28,25 +28,22 @@ fn main() {
                 let mut model = Smooth::new(tokens, width);
                 let config = PlannerConfig { optimizer: name.to_owned(), horizon, ..PlannerConfig::default() };
                 let mut planner = Planner::new(config, &model.spec().clone(), Arc::new(SystemClock::new())).unwrap();
-                let mut rows: Vec<(f64, f64, usize, usize)> = Vec::new();
+                let mut rows: Vec<[f64; 4]> = Vec::new();
                 for id in 0..plans {
                     let task = model.task(id, 1.5);
                     let plan = planner.plan(&mut model, &task.request(id, None)).unwrap();
                     let host_ms = plan.host_time.as_secs_f64() * 1e3;
-                    rows.push((host_ms / plan.batches as f64, host_ms, plan.predictor_calls, plan.batches));
+                    let (calls, rounds) = (plan.predictor_calls as f64, plan.batches as f64);
+                    rows.push([calls, rounds, host_ms / rounds, host_ms]);
                 }
-                let middle = |value: &dyn Fn(&(f64, f64, usize, usize)) -> f64| {
-                    let mut all: Vec<f64> = rows.iter().map(value).collect();
+                let [calls, rounds, per_round, per_plan] = [0, 1, 2, 3].map(|column| {
+                    let mut all: Vec<f64> = rows.iter().map(|row| row[column]).collect();
                     all.sort_by(f64::total_cmp);
                     all[all.len() / 2]
-                };
+                });
+                let latent = format!("{tokens}×{width}");
                 println!(
-                    "{name:>18} {horizon:>2} {:>11} {:>6} {:>7} {:>18.3} {:>14.2}",
-                    format!("{tokens}×{width}"),
-                    middle(&|r| r.2 as f64),
-                    middle(&|r| r.3 as f64),
-                    middle(&|r| r.0),
-                    middle(&|r| r.1),
+                    "{name:>18} {horizon:>2} {latent:>11} {calls:>6} {rounds:>7} {per_round:>18.3} {per_plan:>14.2}"
                 );
             }
         }
