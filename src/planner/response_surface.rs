@@ -340,11 +340,13 @@ impl ResponseSurface {
         });
         if known && self.config.points_per_round == 1 {
             // Asking again would tell nothing.
-            self.phase = self.settled();
-            match self.phase {
-                Phase::Probe => self.ask_probe(problem, batch),
-                Phase::Widen => self.ask_wider(problem, batch),
-                _ => {}
+            while batch.is_empty() {
+                self.phase = self.settled();
+                match self.phase {
+                    Phase::Probe => self.ask_probe(problem, batch),
+                    Phase::Widen => self.ask_wider(problem, batch),
+                    _ => break,
+                }
             }
             return;
         }
