@@ -32,7 +32,7 @@ pub const NAME: &str = "response_surface";
 #[serde(default, deny_unknown_fields)]
 pub struct ResponseSurfaceConfig {
     /// Candidates of a plan at most, without those of `disagreement`; 0: [`CALLS_PER_NUMBER`] per searched
-    /// number, up to [`MOST_CALLS`].
+    /// number and step of the horizon, up to [`MOST_CALLS`].
     pub calls: usize,
     /// Candidates per model call after the design: the surrogate's optimum and points at random around it. More than one
     /// pays where a call of several costs no more than a call of one.
@@ -71,7 +71,7 @@ impl Default for ResponseSurfaceConfig {
     }
 }
 
-/// Candidates per searched number, when the configuration leaves it open.
+/// Candidates per searched number and step of the horizon, when the configuration leaves it open.
 pub const CALLS_PER_NUMBER: usize = 6;
 /// Candidates at most, when the configuration leaves it open: the surrogate's own cost grows with their cube.
 pub const MOST_CALLS: usize = 96;
@@ -486,7 +486,11 @@ impl Optimizer for ResponseSurface {
             is_gripper: d.coordinate == Coordinate::Gripper,
         }));
         let d = self.free.len();
-        self.calls = if self.config.calls == 0 { (CALLS_PER_NUMBER * d).min(MOST_CALLS) } else { self.config.calls };
+        self.calls = if self.config.calls == 0 {
+            (CALLS_PER_NUMBER * d * problem.space.horizon()).min(MOST_CALLS)
+        } else {
+            self.config.calls
+        };
         let len = problem.goal.len();
         if self.subset_of != len {
             self.subset_of = len;
