@@ -190,7 +190,6 @@ pub struct ResponseSurface {
     /// For each point its real energy less that of all modelled elements, and of the first few.
     corrections: Vec<f64>,
     first_corrections: Vec<f64>,
-    best_cost: f64,
     /// Cost that the surrogate promised for the first candidate of the current batch.
     promised: f64,
     /// Mean cost of the design less the best: the scale of disagreement.
@@ -247,7 +246,6 @@ impl ResponseSurface {
             order: Vec::new(),
             corrections: Vec::new(),
             first_corrections: Vec::new(),
-            best_cost: f64::INFINITY,
             promised: f64::NAN,
             spread: 0.0,
             optimum: Vec::new(),
@@ -396,6 +394,11 @@ impl ResponseSurface {
         self.promised = descent.run(&mut objective, LAST_STEPS, optimum);
     }
 
+    /// Cost of the best point so far; infinite before there is one.
+    fn best_cost(&self) -> f64 {
+        self.order.first().and_then(|&i| self.costs.get(i)).copied().unwrap_or(f64::INFINITY)
+    }
+
     /// Whether the gripper's ends are still to be tried.
     fn is_to_probe(&self) -> bool {
         self.config.gripper_probe && !self.probed && self.free.iter().any(|f| f.is_gripper)
@@ -435,7 +438,6 @@ impl ResponseSurface {
             let costs = &self.costs;
             let at = self.order.partition_point(|&i| costs.get(i).is_some_and(|c| *c <= cost));
             self.order.insert(at, costs.len() - 1);
-            self.best_cost = self.best_cost.min(cost);
         }
     }
 
@@ -516,7 +518,6 @@ impl Optimizer for ResponseSurface {
             self.start.clear();
             self.start.extend(self.free.iter().map(u).map(|u| u.clamp(-1.0, 1.0)));
         }
-        self.best_cost = f64::INFINITY;
         self.promised = f64::NAN;
         self.spread = 0.0;
     }
@@ -540,7 +541,7 @@ impl Optimizer for ResponseSurface {
     }
 
     fn tell(&mut self, problem: &SearchProblem<'_>, batch: &CandidateBatch, evaluation: &Evaluation<'_>) {
-        let before = self.best_cost;
+        let before = self.best_cost();
         match self.phase {
             Phase::Fallback => return self.fallback.tell(problem, batch, evaluation),
             Phase::Done => return,
@@ -553,17 +554,17 @@ impl Optimizer for ResponseSurface {
             self.phase = Phase::Done;
             return;
         }
-        let gained = before - self.best_cost > self.config.tolerance * before.abs();
+        let gained = before - self.best_cost() > self.config.tolerance * before.abs();
         self.phase = match self.phase {
             Phase::Design => {
                 let mean = self.costs.iter().sum::<f64>() / self.costs.len().max(1) as f64;
-                self.spread = mean - self.best_cost;
+                self.spread = mean - self.best_cost();
                 self.next_phase(true)
             }
             Phase::Refine => {
                 let excess = evaluation.cost.first().copied().unwrap_or(f64::NAN) - self.promised;
                 let off = excess.is_nan() || excess > self.config.disagreement * self.spread;
-                self.wrong = if self.best_cost < before { 0 } else { self.wrong + usize::from(off) };
+                self.wrong = if self.best_cost() < before { 0 } else { self.wrong + usize::from(off) };
                 if self.wrong >= WRONG {
                     // Nothing gained and the surrogate was wrong, again and again: it has to see more.
                     self.wrong = 0;

@@ -89,6 +89,13 @@ pub struct Arguments {
     trace: Option<usize>,
 }
 
+impl Arguments {
+    /// The chosen optimizers; all, when none is named.
+    fn optimizers(&self) -> Vec<&'static str> {
+        if self.optimizer.is_empty() { optimizer::names().collect() } else { self.optimizer.clone() }
+    }
+}
+
 /// What `--json` prints.
 #[derive(Serialize)]
 struct Report {
@@ -267,9 +274,7 @@ impl Bench<'_> {
             rows.extend(Row::of(about, "reference", "other seed", &again, Some(&answers)));
             reference = Some(answers);
         }
-        let all: Vec<_> = optimizer::names().collect();
-        let chosen = if arguments.optimizer.is_empty() { &all } else { &arguments.optimizer };
-        for optimizer in chosen {
+        for optimizer in arguments.optimizers() {
             for rung in ladder::rungs(optimizer, horizon, energy, !arguments.no_ladder)? {
                 let label = format!("{} {}", rung.optimizer, rung.budget);
                 let count = if rung.budget == ladder::DEFAULT { usize::MAX } else { arguments.ladder_pairs };

@@ -7,7 +7,7 @@ use serde::Serialize;
 
 use vjepa_planner::clock::{Clock, SystemClock};
 use vjepa_planner::planner::action_space::{ActionSpace, Coordinate};
-use vjepa_planner::planner::{Planner, PlannerConfig, optimizer};
+use vjepa_planner::planner::{Planner, PlannerConfig};
 use vjepa_planner::world_model::manifest::ModelDirectory;
 use vjepa_planner::world_model::{EnergyNorm, OnnxWorldModel, Rollouts, WorldModel};
 
@@ -75,10 +75,8 @@ pub fn trace(arguments: &Arguments, pairs: &Pairs, pair: usize) -> anyhow::Resul
     let scene = scenes.last().with_context(at)?;
     let clock: Arc<dyn Clock> = Arc::new(SystemClock::new());
 
-    let chosen: Vec<_> =
-        if arguments.optimizer.is_empty() { optimizer::names().collect() } else { arguments.optimizer.clone() };
     let mut searches = Vec::new();
-    for name in chosen {
+    for name in arguments.optimizers() {
         for rung in ladder::rungs(name, horizon, norm, false)? {
             searches.push(search(&mut model, scene, pair, rung.config, &clock)?);
         }
