@@ -461,6 +461,48 @@ fn services_answer_a_cyclone_client() {
 }
 
 #[test]
+fn answers_may_come_late_in_another_order_or_never() {
+    let domain = domain();
+    let node = Node::open(domain);
+    let (waiting_in, waiting) = channel();
+    let service = node
+        .port
+        .serve_deferred::<SetBool>("~/enable", move |_request, responder| waiting_in.send(responder).unwrap())
+        .unwrap();
+    let peer = Peer::start(domain, &["call_at_once"]);
+    let mut responders: Vec<_> = (0..3).map(|_| waiting.recv_timeout(PATIENCE).unwrap()).collect();
+    let answer = |message: &str| SetBoolResponse { success: true, message: message.to_owned() };
+    drop(responders.remove(1));
+    for (number, responder) in [3, 1].into_iter().zip(responders.into_iter().rev()) {
+        let message = format!("answer {number}");
+        let response = answer(&message);
+        std::thread::spawn(move || responder.respond(response)).join().unwrap();
+        let reply = peer.wait("reply");
+        assert_eq!((&reply["number"], &reply["message"]), (&number.into(), &message.into()));
+    }
+    peer.wait("no reply");
+    assert_eq!(service.stats().delivered, 3);
+}
+
+#[test]
+fn an_answer_to_a_withdrawn_service_goes_nowhere() {
+    let domain = domain();
+    let node = Node::open(domain);
+    let (waiting_in, waiting) = channel();
+    let service = node
+        .port
+        .serve_deferred::<SetBool>("~/enable", move |_request, responder| waiting_in.send(responder).unwrap())
+        .unwrap();
+    let peer = Peer::start(domain, &["call_at_once"]);
+    let responder = waiting.recv_timeout(PATIENCE).unwrap();
+    drop(service);
+    std::thread::sleep(Duration::from_millis(200));
+    responder.respond(SetBoolResponse::default());
+    peer.wait("no reply");
+    node.port.shutdown();
+}
+
+#[test]
 fn two_nodes_see_each_other_and_a_shut_down_one_is_gone_at_once() {
     let domain = domain();
     let (one, two) = (Node::open(domain), Node::open(domain));

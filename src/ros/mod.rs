@@ -23,5 +23,6 @@ pub mod qos;
 pub const LOG_FILTER_DEFAULT: &str = "info,rustdds=error,rustdds::network::udp_listener=off,ort=warn";
 
 pub use port::{
-    Port, PortError, PortExt, PublishError, Publisher, PublisherId, ReceiveStats, Received, ServiceServer, Subscription,
+    Port, PortError, PortExt, PublishError, Publisher, PublisherId, ReceiveStats, Received, Responder, ServiceServer,
+    Subscription,
 };

@@ -179,22 +179,23 @@ pub trait MessageSink: Send {
 
 /// The untyped end of a service.
 pub trait RequestHandler: Send {
-    /// Answers one request; the response is a CDR payload, little endian, without encapsulation header.
+    /// Takes one request, and the way back to the client that sent it. The answer may be given later, from any thread.
     ///
     /// # Errors
-    /// [`ServiceError`] when the request cannot be decoded or the response not encoded; the client gets no answer.
-    fn handle(&mut self, request: Payload<'_>) -> Result<Vec<u8>, ServiceError>;
+    /// [`DecodeError`] when the request is not of the service's type; the client gets no answer.
+    fn handle(&mut self, request: Payload<'_>, reply: Box<dyn RawResponder>) -> Result<(), DecodeError>;
 }
 
-/// Why a request got no response.
-#[derive(Debug, thiserror::Error)]
-pub enum ServiceError {
-    /// The request is not of the service's type.
-    #[error("request: {0}")]
-    Request(#[from] DecodeError),
-    /// The response cannot be written.
-    #[error("response: {0}")]
-    Response(#[from] EncodeError),
+/// The untyped way back to the client of one request. Dropped without an answer, the client gets none.
+pub trait RawResponder: Send {
+    /// Absolute service name.
+    fn service(&self) -> &str;
+
+    /// Hands the response, a CDR payload (little endian, without encapsulation header), to the middleware. Never waits.
+    ///
+    /// # Errors
+    /// [`PublishError`] when it was not accepted, or the service has been withdrawn; the client gets no answer.
+    fn respond_cdr(self: Box<Self>, payload: Vec<u8>) -> Result<(), PublishError>;
 }
 
 /// Typed calls on every [`Port`], also on `dyn Port`.
@@ -228,7 +229,20 @@ pub trait PortExt: Port {
     fn serve<S: Service>(
         &self,
         service: &str,
-        callback: impl FnMut(S::Request) -> S::Response + Send + 'static,
+        mut callback: impl FnMut(S::Request) -> S::Response + Send + 'static,
+    ) -> Result<ServiceServer, PortError> {
+        self.serve_deferred::<S>(service, move |request, responder| responder.respond(callback(request)))
+    }
+
+    /// Offers a service whose requests need time: `callback` runs on the adapter's thread, so it must be quick, but
+    /// may hand the [`Responder`] to another thread that answers when the work is done.
+    ///
+    /// # Errors
+    /// As [`Port::serve_raw`].
+    fn serve_deferred<S: Service>(
+        &self,
+        service: &str,
+        callback: impl FnMut(S::Request, Responder<S>) + Send + 'static,
     ) -> Result<ServiceServer, PortError> {
         self.serve_raw(service, S::TYPE, Box::new(TypedHandler::<S, _> { callback, service: PhantomData }))
     }
@@ -288,10 +302,37 @@ struct TypedHandler<S, F> {
     service: PhantomData<fn(S)>,
 }
 
-impl<S: Service, F: FnMut(S::Request) -> S::Response + Send> RequestHandler for TypedHandler<S, F> {
-    fn handle(&mut self, request: Payload<'_>) -> Result<Vec<u8>, ServiceError> {
+impl<S: Service, F: FnMut(S::Request, Responder<S>) + Send> RequestHandler for TypedHandler<S, F> {
+    fn handle(&mut self, request: Payload<'_>, reply: Box<dyn RawResponder>) -> Result<(), DecodeError> {
         let request = cdr::decode(request, S::TYPE)?;
-        Ok(cdr::encode(&(self.callback)(request), S::TYPE)?)
+        (self.callback)(request, Responder { raw: reply, service: PhantomData });
+        Ok(())
+    }
+}
+
+/// The way back to the client of one request: answers once, from any thread. Dropped without an answer, the client
+/// gets none and waits until its own patience ends.
+#[must_use = "a client waits for the answer"]
+pub struct Responder<S> {
+    raw: Box<dyn RawResponder>,
+    service: PhantomData<fn(S)>,
+}
+
+impl<S: Service> Responder<S> {
+    /// Sends the response. If that fails, the log says so: the one who did the work can do nothing about it.
+    pub fn respond(self, response: S::Response) {
+        let service = self.raw.service().to_owned();
+        let sent =
+            cdr::encode(&response, S::TYPE).map_err(PublishError::from).and_then(|bytes| self.raw.respond_cdr(bytes));
+        if let Err(error) = sent {
+            tracing::warn!(service, "a request was not answered: {error}");
+        }
+    }
+}
+
+impl<S: Service> fmt::Debug for Responder<S> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Responder").field("service", &self.raw.service()).field("type", &S::TYPE).finish()
     }
 }
 
@@ -553,6 +594,43 @@ mod tests {
         assert_eq!(problem(&info, QosProfile::SENSOR_DATA), None);
         info.publishers.push(endpoint(Image::TYPE, QosProfile::SENSOR_DATA));
         assert!(problem(&info, QosProfile::SENSOR_DATA).unwrap().starts_with("2 publishers"));
+    }
+
+    /// A way back that ends in a channel.
+    struct ToChannel(std::sync::mpsc::Sender<Vec<u8>>);
+
+    impl RawResponder for ToChannel {
+        fn service(&self) -> &str {
+            "/test"
+        }
+
+        fn respond_cdr(self: Box<Self>, payload: Vec<u8>) -> Result<(), PublishError> {
+            self.0.send(payload).unwrap();
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn an_answer_may_come_later_from_another_thread() {
+        use crate::ros::messages::{SetBool, SetBoolResponse};
+        let (answers_in, answers) = std::sync::mpsc::channel();
+        let (waiting_in, waiting) = std::sync::mpsc::channel();
+        let mut handler = TypedHandler::<SetBool, _> {
+            callback: move |request: <SetBool as Service>::Request, responder| {
+                waiting_in.send((request.data, responder)).unwrap();
+            },
+            service: PhantomData,
+        };
+        let request = Payload { big_endian: false, bytes: &[1] };
+        handler.handle(request, Box::new(ToChannel(answers_in.clone()))).unwrap();
+        let (on, responder) = waiting.try_recv().unwrap();
+        assert!(on && answers.try_recv().is_err(), "nothing is answered before the work is done");
+        let response = SetBoolResponse { success: true, message: "done".into() };
+        std::thread::spawn(move || responder.respond(response)).join().unwrap();
+        assert_eq!(answers.try_recv().unwrap()[0], 1);
+        let cut = Payload { big_endian: false, bytes: &[] };
+        assert!(handler.handle(cut, Box::new(ToChannel(answers_in))).is_err());
+        assert!(answers.try_recv().is_err() && waiting.try_recv().is_err());
     }
 
     #[test]

@@ -268,9 +268,24 @@ class Peer:
             enable.write(SetBoolRequest(77, number, number % 2 == 1))
             self._print_replies(enabled, "enable", start)
 
+    def call_at_once(self) -> None:
+        """Calls ~/enable three times without waiting, and says the answers in the order in which they come."""
+        policies = qos(True, 10)
+        enable = self.writer("rq/cell/planner/enableRequest", SetBoolRequest, policies)
+        enabled = self.reader("rr/cell/planner/enableReply", SetBoolResponse, policies)
+        say(event="ready")
+        self.until_matched(enable)
+        while not enabled.get_matched_publications() and not self.ended.is_set():
+            time.sleep(0.01)
+        for number in range(1, 4):
+            enable.write(SetBoolRequest(77, number, True))
+        start = time.monotonic()
+        for _ in range(3):
+            self._print_replies(enabled, "enable", start)
+
     def _print_replies(self, reader: DataReader, service: str, start: float) -> None:
         while not self.ended.is_set() and time.monotonic() - start < 3:
-            for reply in reader.take(N=10):
+            for reply in reader.take(N=1):
                 say(
                     event="reply",
                     service=service,
@@ -287,7 +302,7 @@ class Peer:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("task", choices=["images", "joints", "listen", "garbage", "call"])
+    parser.add_argument("task", choices=["images", "joints", "listen", "garbage", "call", "call_at_once"])
     parser.add_argument("--domain", type=int, required=True)
     parser.add_argument("--rate", type=float, default=30)
     parser.add_argument("--seconds", type=float, default=3)

@@ -176,9 +176,7 @@ impl Port for DdsPort {
         let topic = state.topic(format!("rt{name}"), graph::dds_type(message_type, ""), qos, what)?;
         let writer = Writer::new(&state.publisher, &topic).map_err(middleware(what))?;
         state.graph.add_writer(writer.guid(), &name, message_type, qos);
-        let slot = Arc::new(WriterSlot::new(writer));
-        state.writers.retain(|writer| writer.strong_count() > 0);
-        state.writers.push(Arc::downgrade(&slot));
+        let slot = state.keep(writer);
         Ok(Box::new(DdsPublisher { topic: name, slot, graph: Arc::clone(&state.graph) }))
     }
 
@@ -232,17 +230,14 @@ impl Port for DdsPort {
         let requests = state.topic(format!("rq{name}Request"), graph::dds_type(service_type, "_Request"), qos, what)?;
         let replies = state.topic(format!("rr{name}Reply"), graph::dds_type(service_type, "_Response"), qos, what)?;
         let stats = Arc::new(ReceiveCounters::default());
-        let source = service::ServiceSource::new(
-            name.clone(),
-            &state.subscriber,
-            &requests,
-            &state.publisher,
-            &replies,
-            handler,
-            Arc::clone(&stats),
-        )
-        .map_err(middleware(what))?;
-        let (reader, writer) = source.guids();
+        // The way back first: a client that sees the request half may send at once.
+        let replies = Writer::new(&state.publisher, &replies).map_err(middleware(what))?;
+        let writer = replies.guid();
+        let replies = state.keep(replies);
+        let source =
+            service::ServiceSource::new(&name, &state.subscriber, &requests, replies, handler, Arc::clone(&stats))
+                .map_err(middleware(what))?;
+        let reader = source.guid();
         state.graph.add_reader(reader, "", service_type, qos);
         state.graph.add_writer(writer, "", service_type, qos);
         let registration = state.reactor.add(Box::new(source)).map_err(|_stopped| PortError::ShutDown)?;
@@ -295,6 +290,14 @@ impl std::fmt::Debug for DdsPort {
 }
 
 impl State {
+    /// Puts a writer where shutdown can take it away.
+    fn keep(&mut self, writer: Writer) -> Arc<WriterSlot> {
+        let slot = Arc::new(WriterSlot::new(writer));
+        self.writers.retain(|writer| writer.strong_count() > 0);
+        self.writers.push(Arc::downgrade(&slot));
+        slot
+    }
+
     fn topic(
         &self,
         name: String,

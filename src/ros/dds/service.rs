@@ -7,7 +7,7 @@
 
 use std::convert::Infallible;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 use std::task::Waker;
 
 use rustdds::dds::CreateResult;
@@ -17,9 +17,9 @@ use rustdds::{
 };
 
 use super::reactor::{Polled, Source};
-use super::writer::Writer;
+use super::writer::WriterSlot;
 use crate::ros::cdr::Payload;
-use crate::ros::port::{ReceiveCounters, RequestHandler};
+use crate::ros::port::{PublishError, RawResponder, ReceiveCounters, RequestHandler};
 
 /// First two bytes of every identity that Cyclone DDS makes.
 const CYCLONE_VENDOR: [u8; 2] = [0x01, 0x10];
@@ -93,62 +93,83 @@ fn mark(
     Some((0, Mark::Enhanced(identity)))
 }
 
+/// The way back to one client. The service may be withdrawn before the answer is there.
+struct DdsResponder {
+    service: Arc<str>,
+    mark: Mark,
+    replies: Weak<WriterSlot>,
+}
+
+impl RawResponder for DdsResponder {
+    fn service(&self) -> &str {
+        &self.service
+    }
+
+    fn respond_cdr(self: Box<Self>, response: Vec<u8>) -> Result<(), PublishError> {
+        let Some(replies) = self.replies.upgrade() else {
+            let reason = "the service has been withdrawn".to_owned();
+            return Err(PublishError::Middleware { topic: self.service.to_string(), reason });
+        };
+        let options = WriteOptionsBuilder::new().source_timestamp(Timestamp::now());
+        let (bytes, options) = match self.mark {
+            Mark::Enhanced(identity) => (response, options.related_sample_identity(identity)),
+            Mark::Cyclone(header) => ([header.as_slice(), &response].concat(), options),
+        };
+        replies.write(&self.service, bytes, options.build())
+    }
+}
+
 /// One service on the `ros_dds` thread.
 pub(super) struct ServiceSource {
-    service: String,
+    service: Arc<str>,
     requests: SimpleDataReader<Request, RequestAdapter>,
-    replies: Writer,
+    replies: Arc<WriterSlot>,
     handler: Box<dyn RequestHandler>,
     stats: Arc<ReceiveCounters>,
 }
 
 impl ServiceSource {
     pub(super) fn new(
-        service: String,
+        service: &str,
         subscriber: &Subscriber,
         request_topic: &Topic,
-        publisher: &rustdds::Publisher,
-        reply_topic: &Topic,
+        replies: Arc<WriterSlot>,
         handler: Box<dyn RequestHandler>,
         stats: Arc<ReceiveCounters>,
     ) -> CreateResult<Self> {
-        // The way back first: a client that sees the request half may send at once.
-        let replies = Writer::new(publisher, reply_topic)?;
         let requests = subscriber.create_simple_datareader_no_key::<Request, RequestAdapter>(request_topic, None)?;
-        Ok(Self { service, requests, replies, handler, stats })
+        Ok(Self { service: Arc::from(service), requests, replies, handler, stats })
     }
 
-    /// Identities of the reader of requests and the writer of replies.
-    pub(super) fn guids(&self) -> (GUID, GUID) {
-        (self.requests.guid(), self.replies.guid())
+    /// Identity of the reader of requests.
+    pub(super) fn guid(&self) -> GUID {
+        self.requests.guid()
     }
 
-    fn answer(&mut self, taken: DeserializedCacheChange<Request>) -> Result<(), String> {
+    /// Hands one request to the handler, which answers it now or later.
+    fn hand_over(&mut self, taken: DeserializedCacheChange<Request>) -> Result<(), String> {
         let (client, number, related) = (taken.writer_guid(), taken.sequence_number, taken.related_sample_identity());
         let request = taken.into_value();
         let (start, mark) = mark(client, number, related, &request).ok_or("the request is shorter than its header")?;
         let payload = Payload { big_endian: request.big_endian, bytes: &request.bytes[start..] };
+        let reply = DdsResponder { service: Arc::clone(&self.service), mark, replies: Arc::downgrade(&self.replies) };
         let handler = &mut self.handler;
-        let Ok(handled) = catch_unwind(AssertUnwindSafe(|| handler.handle(payload))) else {
-            self.stats.count_callback_panic();
-            return Err("the callback panicked".to_owned());
-        };
-        let response = handled.map_err(|error| error.to_string())?;
-        let options = WriteOptionsBuilder::new().source_timestamp(Timestamp::now());
-        let (bytes, options) = match mark {
-            Mark::Enhanced(identity) => (response, options.related_sample_identity(identity)),
-            Mark::Cyclone(header) => ([header.as_slice(), &response].concat(), options),
-        };
-        self.replies.write(&self.service, bytes, options.build()).map_err(|error| error.to_string())
+        match catch_unwind(AssertUnwindSafe(|| handler.handle(payload, Box::new(reply)))) {
+            Ok(handled) => handled.map_err(|error| error.to_string()),
+            Err(_panic) => {
+                self.stats.count_callback_panic();
+                Err("the callback panicked".to_owned())
+            }
+        }
     }
 
     fn take_one(&mut self) -> bool {
-        let answered = match self.requests.try_take_one_with(RequestDecoder) {
+        let handed_over = match self.requests.try_take_one_with(RequestDecoder) {
             Ok(None) => return false,
-            Ok(Some(taken)) => self.answer(taken),
+            Ok(Some(taken)) => self.hand_over(taken),
             Err(error) => Err(error.to_string()),
         };
-        match answered {
+        match handed_over {
             Ok(()) => self.stats.count_delivered(),
             Err(reason) => {
                 if self.stats.count_undecodable(reason.clone()) {

@@ -56,8 +56,13 @@ impl WriterSlot {
     }
 
     pub(super) fn publish(&self, topic: &str, payload: Vec<u8>) -> Result<(), PublishError> {
+        self.write(topic, payload, WriteOptions::from(Some(Timestamp::now())))
+    }
+
+    /// As [`Self::publish`], with the library's options.
+    pub(super) fn write(&self, topic: &str, payload: Vec<u8>, options: WriteOptions) -> Result<(), PublishError> {
         match &*self.0.read().unwrap_or_else(PoisonError::into_inner) {
-            Some(writer) => writer.write(topic, payload, WriteOptions::from(Some(Timestamp::now()))),
+            Some(writer) => writer.write(topic, payload, options),
             None => Err(PublishError::ShutDown { topic: topic.to_owned() }),
         }
     }
