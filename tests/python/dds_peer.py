@@ -269,7 +269,7 @@ class Peer:
             self._print_replies(enabled, "enable", start)
 
     def call_at_once(self) -> None:
-        """Calls ~/enable three times without waiting, and says the answers in the order in which they come."""
+        """Calls ~/enable three times without waiting, and says the answers in their order of arrival."""
         policies = qos(True, 10)
         enable = self.writer("rq/cell/planner/enableRequest", SetBoolRequest, policies)
         enabled = self.reader("rr/cell/planner/enableReply", SetBoolResponse, policies)
