@@ -197,6 +197,7 @@ impl Node {
             clock: Arc::clone(&clock),
             gate,
             mode: config.mode,
+            activate_at_start: true,
             camera: Arc::clone(&camera_health),
             joints: joints.newest,
             heartbeat: Arc::clone(&heartbeat),
@@ -316,7 +317,7 @@ impl Node {
     }
 }
 
-/// `~/enable`, `~/stop`, `~/reset`: they set a flag that the gate looks at within [`motion::TICK`].
+/// `~/enable`, `~/stop`, `~/reset`: they set a flag that the gate looks at within [`motion::TICK`]; a stop wakes it.
 fn serve(port: &dyn Port, requests: &Arc<Requests>) -> Result<Vec<ServiceServer>, PortError> {
     let done = |message: &str| TriggerResponse { success: true, message: message.to_owned() };
     let enable = Arc::clone(requests);
@@ -330,6 +331,7 @@ fn serve(port: &dyn Port, requests: &Arc<Requests>) -> Result<Vec<ServiceServer>
         })?,
         port.serve::<Trigger>("~/stop", move |_request| {
             stop.stop.store(true, Ordering::Release);
+            stop.wake();
             done("stopping; ~/reset ends the stop")
         })?,
         port.serve::<Trigger>("~/reset", move |_request| {

@@ -1,7 +1,8 @@
 //! The gate thread: runs the command gate every few milliseconds, whatever planning does.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
+use std::thread::Thread;
 use std::time::Duration;
 
 use rtrb::Consumer;
@@ -39,19 +40,35 @@ impl Heartbeat {
     }
 }
 
-/// What people ask of the gate, from the middleware's thread.
+/// What people ask of the gate, from the middleware's thread: set a flag, then [`Requests::wake`].
+///
+/// Flags of the same turn are served in the order of the fields, so that the careful ones win.
 #[derive(Debug, Default)]
 pub struct Requests {
-    /// Stop now; latched until [`Requests::reset`].
-    pub stop: AtomicBool,
-    /// Leave the fault.
-    pub reset: AtomicBool,
+    /// The node becomes active: plans may be made, and motion allowed.
+    pub activate: AtomicBool,
     /// Allow motion.
     pub enable: AtomicBool,
+    /// Leave the fault.
+    pub reset: AtomicBool,
     /// Forbid motion.
     pub disable: AtomicBool,
+    /// The node becomes inactive: the arm comes to rest, then nothing more is sent. [`MotionReport::at_rest`] says when.
+    pub deactivate: AtomicBool,
+    /// Stop now; latched until [`Requests::reset`].
+    pub stop: AtomicBool,
     /// The node ends: come to rest, then end the thread.
     pub end: AtomicBool,
+    gate: OnceLock<Thread>,
+}
+
+impl Requests {
+    /// Lets the gate look at the flags now instead of at its next turn. Never waits.
+    pub fn wake(&self) {
+        if let Some(gate) = self.gate.get() {
+            gate.unpark();
+        }
+    }
 }
 
 /// A proposal with its number.
@@ -81,6 +98,8 @@ pub struct MotionReport {
     pub reason: Option<Arc<str>>,
     /// When the last motion ends or ended; the beginning of time before the first.
     pub motion_ends: MonotonicTime,
+    /// No commanded motion is under way: once the node is inactive, nothing more is sent.
+    pub at_rest: bool,
     /// The newest answer.
     pub answer: Option<Answer>,
     /// Commands sent.
@@ -95,8 +114,10 @@ pub struct Motion<S> {
     pub clock: Arc<dyn Clock>,
     /// The gate, with the only way out.
     pub gate: CommandGate<S>,
-    /// Whether motion is wanted from the start.
+    /// Whether the node may move the arm at all.
     pub mode: Mode,
+    /// Activate at the start, instead of waiting for [`Requests::activate`].
+    pub activate_at_start: bool,
     /// Camera, for its age.
     pub camera: Arc<InputHealth>,
     /// Newest joint state.
@@ -111,6 +132,14 @@ pub struct Motion<S> {
     pub requests: Arc<Requests>,
 }
 
+/// What the node and its people want of the gate.
+struct Wanted {
+    /// The node is active.
+    active: bool,
+    /// The arm is to move as soon as inputs are fresh.
+    motion: bool,
+}
+
 /// What a reason is about; its text is made anew only when this changes, not with every millisecond of age.
 #[derive(Clone, Copy, PartialEq)]
 enum ReasonKey {
@@ -123,11 +152,13 @@ impl<S: CommandSink> Motion<S> {
     /// Runs until [`Requests::end`], and then until the arm is at rest.
     pub fn run(mut self) {
         let mut report = MotionReport::default();
-        let mut wanted = self.mode == Mode::Active;
+        let mut wanted = Wanted { active: false, motion: false };
         let mut key = ReasonKey::None;
-        let now = self.clock.monotonic();
-        // From Inactive this cannot be refused.
-        let _shadow = self.gate.request(Request::Activate, now);
+        // The thread can be woken from here on; a flag set before is seen in the first turn.
+        self.requests.gate.get_or_init(std::thread::current);
+        if self.activate_at_start {
+            self.requests.activate.store(true, Ordering::Release);
+        }
         loop {
             let now = self.clock.monotonic();
             let inputs = GateInputs {
@@ -137,7 +168,7 @@ impl<S: CommandSink> Motion<S> {
             };
             self.serve_requests(&mut wanted, now);
             let status = self.gate.tick(&inputs, now);
-            if wanted && status.inputs_fresh && self.gate.state() == SafetyState::Shadow {
+            if wanted.motion && status.inputs_fresh && self.gate.state() == SafetyState::Shadow {
                 // Refused only when inputs went stale this very moment; then the next turn tries again.
                 let _active = self.gate.request(Request::Enable, now);
             }
@@ -151,6 +182,7 @@ impl<S: CommandSink> Motion<S> {
             }
             report.state = self.gate.state();
             report.motion_ends = self.gate.motion_ends_at().unwrap_or_default();
+            report.at_rest = now >= report.motion_ends;
             let counters = self.gate.counters();
             report.sent = counters.accepted + counters.stops;
             report.refused = counters.refused_in_all();
@@ -163,41 +195,55 @@ impl<S: CommandSink> Motion<S> {
             for out in &mut self.reports {
                 out.write(report.clone());
             }
-            if self.requests.end.load(Ordering::Relaxed) && now >= report.motion_ends {
+            if self.requests.end.load(Ordering::Relaxed) && report.at_rest {
                 return;
             }
-            std::thread::sleep(TICK);
+            std::thread::park_timeout(TICK);
         }
     }
 
-    fn serve_requests(&mut self, wanted: &mut bool, now: MonotonicTime) {
+    /// In the order of the fields of [`Requests`].
+    fn serve_requests(&mut self, wanted: &mut Wanted, now: MonotonicTime) {
         let take = |flag: &AtomicBool| flag.swap(false, Ordering::AcqRel);
-        let mut ask = |request| {
-            if let Err(rejection) = self.gate.request(request, now) {
-                tracing::warn!("{request:?} refused: {rejection}");
-            }
-        };
+        if take(&self.requests.activate) {
+            // After a stop, motion has to be asked for, also by those who activate anew.
+            let stopped = self.gate.state() == SafetyState::Faulted;
+            *wanted = Wanted { active: true, motion: self.mode == Mode::Active && !stopped };
+            self.ask(Request::Activate, now);
+        }
         if take(&self.requests.enable) {
-            *wanted = self.mode == Mode::Active;
-            if self.mode == Mode::Shadow {
-                tracing::warn!("enable refused: the node runs in shadow mode; start it with mode:=active");
+            match (wanted.active, self.mode) {
+                (true, Mode::Active) => wanted.motion = true,
+                (true, Mode::Shadow) => {
+                    tracing::warn!("enable refused: the node runs in shadow mode; start it with mode:=active");
+                }
+                (false, _) => tracing::warn!("enable refused: the node is not active; activate it first"),
             }
         }
         if take(&self.requests.reset) {
-            ask(Request::Reset);
+            self.ask(Request::Reset, now);
+            if !wanted.active {
+                self.ask(Request::Deactivate, now);
+            }
         }
         if take(&self.requests.disable) {
-            *wanted = false;
-            ask(Request::Disable);
+            wanted.motion = false;
+            self.ask(Request::Disable, now);
         }
-        // Last, so that it wins over all others of the same turn.
+        let end = self.requests.end.load(Ordering::Relaxed);
+        if take(&self.requests.deactivate) || end {
+            *wanted = Wanted { active: false, motion: false };
+            self.ask(Request::Deactivate, now);
+        }
         if take(&self.requests.stop) {
-            *wanted = false;
-            ask(Request::Stop);
+            wanted.motion = false;
+            self.ask(Request::Stop, now);
         }
-        if self.requests.end.load(Ordering::Relaxed) {
-            *wanted = false;
-            ask(Request::Deactivate);
+    }
+
+    fn ask(&mut self, request: Request, now: MonotonicTime) {
+        if let Err(rejection) = self.gate.request(request, now) {
+            tracing::warn!("{request:?} refused: {rejection}");
         }
     }
 

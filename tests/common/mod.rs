@@ -2,6 +2,8 @@
 #![allow(dead_code, reason = "every test file uses its own part")]
 #![allow(clippy::unwrap_used, clippy::panic, clippy::print_stdout, reason = "this is test code")]
 
+pub mod arm;
+
 use std::path::{Path, PathBuf};
 
 use safetensors::SafeTensors;
