@@ -13,6 +13,7 @@ use serde::{Deserialize, Serialize};
 
 use super::joints::{JointName, JointVector, MAX_DOF};
 use super::kinematics::{Chain, Jacobian};
+use super::singularity::{Singular, SingularityConfig};
 
 type Padded = SVector<f64, MAX_DOF>;
 
@@ -36,6 +37,8 @@ pub struct InverseKinematicsConfig {
     pub posture: Vec<f64>,
     /// Share of the way to the posture per iteration, 0..1.
     pub posture_gain: f64,
+    /// Where motions become slower, and where none is made.
+    pub singularity: SingularityConfig,
 }
 
 impl Default for InverseKinematicsConfig {
@@ -43,12 +46,13 @@ impl Default for InverseKinematicsConfig {
         Self {
             position_tolerance_m: 1e-5,
             rotation_tolerance_rad: 1e-4,
-            max_iterations: 100,
+            max_iterations: 50,
             rotation_weight_m: 0.3,
             max_joint_step: 0.5,
             limit_margin: 0.0,
             posture: Vec::new(),
             posture_gain: 0.1,
+            singularity: SingularityConfig::default(),
         }
     }
 }
@@ -95,7 +99,9 @@ pub struct ConvergenceReport {
     pub iterations: u32,
     /// Manipulability √det(J·Jᵀ) at the result; 0 at a singularity.
     pub manipulability: f64,
-    /// Condition number of J (m and rad mixed, as MoveIt Servo takes it); ∞ at a singularity.
+    /// Condition number of J (m and rad mixed, as MoveIt Servo takes it) at the seed; ∞ at a singularity.
+    pub seed_condition_number: f64,
+    /// Condition number of J at the result.
     pub condition_number: f64,
 }
 
@@ -188,6 +194,9 @@ impl InverseKinematics {
             let (setting, value) = ("posture_gain", config.posture_gain);
             return Err(InverseKinematicsConfigError::OutOfRange { setting, value, expected: "between 0 and 1" });
         }
+        if let Some((setting, value, expected)) = config.singularity.problem() {
+            return Err(InverseKinematicsConfigError::OutOfRange { setting, value, expected });
+        }
         let margin = config.limit_margin;
         if !(margin.is_finite() && margin >= 0.0) {
             let (setting, expected) = ("limit_margin", "finite and not negative");
@@ -246,6 +255,7 @@ impl InverseKinematics {
         }
 
         let mut current = self.iterate(clamp(seed.padded(), &self.lower, &self.upper), base_from_tip);
+        let (_, seed_condition_number) = conditioning(&current.jacobian, self.config.rotation_weight_m);
         let mut damping = INITIAL_DAMPING;
         let mut slow_iterations = 0;
         let mut iterations = 0;
@@ -276,6 +286,7 @@ impl InverseKinematics {
             rotation_residual_rad: current.rotation_residual,
             iterations,
             manipulability,
+            seed_condition_number,
             condition_number,
         };
         if self.converged(&current) {
@@ -283,6 +294,14 @@ impl InverseKinematics {
         } else {
             Err(InverseKinematicsError::Unreachable { report, at_limit: self.joints_at_limit(&current.q) })
         }
+    }
+
+    /// Share of the full speed, above 0 and at most 1, at which the motion from the seed to the solution is to be made.
+    ///
+    /// # Errors
+    /// [`Singular`] when the solution lies too near a singularity.
+    pub fn speed_scale(&self, solution: &Solution) -> Result<f64, Singular> {
+        self.config.singularity.speed_scale(&solution.report)
     }
 
     fn converged(&self, at: &Iterate) -> bool {
