@@ -5,27 +5,22 @@
 //! [`SingularityConfig::stop_at`] none is made; on the way out both bounds are wider. Unlike Servo, which lets nothing
 //! out beyond the wider bound, a step that leads out is always made, if slowly: there is nobody with a joint jog here.
 
-use serde::{Deserialize, Serialize};
-
 use super::inverse::ConvergenceReport;
+use crate::config::parameter::{ParameterError, parameters, read_only};
 
-/// Condition numbers at which motions are slowed and refused. The defaults are those of MoveIt Servo
-/// (`lower_singularity_threshold`, `hard_stop_singularity_threshold`, `leaving_singularity_threshold_multiplier`).
-#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-pub struct SingularityConfig {
-    /// Condition number from which on motions are slowed, at least 1.
-    pub slow_from: f64,
-    /// Condition number at which no motion is made that leads further in, above `slow_from`.
-    pub stop_at: f64,
-    /// How much further apart both bounds are for motions that lead out, at least 1.
-    pub leaving_factor: f64,
-}
-
-impl Default for SingularityConfig {
-    fn default() -> Self {
-        Self { slow_from: 17.0, stop_at: 30.0, leaving_factor: 2.0 }
+parameters! {
+    /// Condition numbers at which motions are slowed and refused. The defaults are those of MoveIt Servo
+    /// (`lower_singularity_threshold`, `hard_stop_singularity_threshold`, `leaving_singularity_threshold_multiplier`).
+    #[derive(Copy)]
+    pub struct SingularityConfig {
+        /// Condition number of the Jacobian from which on motions are slowed.
+        slow_from: f64 = 17.0 => read_only().range(1.0..=1e6),
+        /// Condition number at which no motion is made that leads further in, above `slow_from`.
+        stop_at: f64 = 30.0 => read_only().range(1.0..=1e6),
+        /// How much further apart both bounds are for motions that lead out.
+        leaving_factor: f64 = 2.0 => read_only().range(1.0..=100.0),
     }
+    checked by SingularityConfig::bounds_fit
 }
 
 /// Share of the full speed that a motion out of a singularity always has.
@@ -44,17 +39,15 @@ pub struct Singular {
 }
 
 impl SingularityConfig {
-    /// The name of a setting that is out of range, with what is allowed.
-    pub fn problem(&self) -> Option<(&'static str, f64, &'static str)> {
-        let Self { slow_from, stop_at, leaving_factor } = *self;
-        [
-            ("singularity.slow_from", slow_from, 1.0, "finite and at least 1"),
-            ("singularity.stop_at", stop_at, slow_from + 1e-9, "finite and above slow_from"),
-            ("singularity.leaving_factor", leaving_factor, 1.0, "finite and at least 1"),
-        ]
-        .into_iter()
-        .find(|(_, value, least, _)| !(value.is_finite() && value >= least))
-        .map(|(setting, value, _, expected)| (setting, value, expected))
+    fn bounds_fit(&self) -> Result<(), ParameterError> {
+        if self.stop_at > self.slow_from {
+            Ok(())
+        } else {
+            Err(ParameterError::new(
+                "stop_at",
+                format!("is {}; it must be above slow_from, {}", self.stop_at, self.slow_from),
+            ))
+        }
     }
 
     /// Share of the full speed, above 0 and at most 1, for the motion that `report` solved.
@@ -81,6 +74,7 @@ impl SingularityConfig {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config::from_yaml;
 
     fn scale(from: f64, to: f64) -> Result<f64, Singular> {
         let report = ConvergenceReport {
@@ -116,12 +110,10 @@ mod tests {
     }
 
     #[test]
-    fn settings_out_of_range_are_named() {
-        let default = SingularityConfig::default();
-        assert_eq!(default.problem(), None);
-        let problem = |config: SingularityConfig| config.problem().unwrap().0;
-        assert_eq!(problem(SingularityConfig { slow_from: 0.5, ..default }), "singularity.slow_from");
-        assert_eq!(problem(SingularityConfig { stop_at: 17.0, ..default }), "singularity.stop_at");
-        assert_eq!(problem(SingularityConfig { leaving_factor: f64::NAN, ..default }), "singularity.leaving_factor");
+    fn bounds_that_do_not_fit_are_refused() {
+        let problem = |text| from_yaml::<SingularityConfig>(text).unwrap_err().to_string();
+        assert!(problem("{stop_at: 17.0}").contains("stop_at"));
+        assert!(problem("{slow_from: 0.5}").contains("slow_from"));
+        assert!(problem("{leaving_factor: .nan}").contains("leaving_factor"));
     }
 }
