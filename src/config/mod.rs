@@ -12,6 +12,7 @@ use garde::Validate;
 use serde::Deserialize;
 
 use crate::command::gripper::GripperConfig;
+use crate::node::task::GoalConfig;
 use crate::planner::PlannerConfig;
 use crate::planner::validator::ValidatorConfig;
 use crate::robot::inverse::InverseKinematicsConfig;
@@ -28,16 +29,26 @@ pub struct Config {
     #[garde(skip)]
     #[serde(default)]
     pub mode: Mode,
+    /// Configure and activate at the start. If that fails, or a thread dies, the process ends with an error. Without it
+    /// the node waits for the life-cycle services, and such a failure ends in `unconfigured`.
+    #[garde(skip)]
+    #[serde(default)]
+    pub autostart: bool,
     /// Model directory with `manifest.yaml`.
     #[garde(skip)]
     pub model: PathBuf,
-    /// Description of the arm, URDF.
+    /// Description of the arm, URDF; empty: `robot.description_topic` brings it.
     #[garde(skip)]
+    #[serde(default)]
     pub urdf: PathBuf,
-    /// Task to start with; empty waits for one on `~/load_task`.
+    /// Task to begin with at activation; empty waits for one on `~/load_task`.
     #[garde(skip)]
     #[serde(default)]
     pub task_file: PathBuf,
+    /// Goals that come as one picture.
+    #[garde(dive)]
+    #[serde(default)]
+    pub goal: GoalConfig,
     /// How the networks run.
     #[garde(skip)]
     #[serde(default)]
@@ -91,11 +102,14 @@ pub struct Camera {
     /// Topic of `sensor_msgs/Image`.
     #[garde(length(min = 1))]
     pub topic: String,
+    /// Topic of `sensor_msgs/CameraInfo`; empty: `camera_info` beside `topic`.
+    #[garde(skip)]
+    pub info_topic: String,
 }
 
 impl Default for Camera {
     fn default() -> Self {
-        Self { topic: "/camera/image_raw".to_owned() }
+        Self { topic: "/camera/image_raw".to_owned(), info_topic: String::new() }
     }
 }
 
@@ -113,9 +127,25 @@ pub struct Robot {
     #[garde(length(min = 1))]
     #[serde(default = "joint_states")]
     pub joint_states_topic: String,
+    /// Topic of `std_msgs/String` with the description of the arm, when `urdf` is empty.
+    #[garde(length(min = 1))]
+    #[serde(default = "robot_description")]
+    pub description_topic: String,
+    /// How long configuring waits for that, s.
+    #[garde(range(min = 0.1, max = 600.0))]
+    #[serde(default = "description_timeout_s")]
+    pub description_timeout_s: f64,
     /// The gripper's joint.
     #[garde(skip)]
     pub gripper: GripperConfig,
+}
+
+fn robot_description() -> String {
+    "/robot_description".to_owned()
+}
+
+fn description_timeout_s() -> f64 {
+    10.0
 }
 
 fn joint_states() -> String {
