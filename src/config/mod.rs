@@ -21,6 +21,7 @@ pub use settings::{Settings, from_yaml};
 
 use self::parameter::{choices, keyed_by, parameters, read_only, runtime};
 use crate::command::gripper::GripperConfig;
+use crate::node::task::GoalConfig;
 use crate::planner::PlannerConfig;
 use crate::planner::validator::ValidatorConfig;
 use crate::robot::inverse::InverseKinematicsConfig;
@@ -33,12 +34,17 @@ parameters! {
     pub struct Config {
         /// Whether plans become commands: `shadow` plans and reports, `active` moves the arm.
         mode: Mode = Mode::Shadow => read_only(),
+        /// Configure and activate at the start. If that fails, or a thread dies, the process ends with an error. Without it
+        /// the node waits for the life-cycle services, and such a failure ends in `unconfigured`.
+        autostart: bool = false => read_only(),
         /// Model directory, with `manifest.yaml`.
         model: PathBuf => read_only().not_empty(),
-        /// Description of the arm, a URDF file.
-        urdf: PathBuf => read_only().not_empty(),
-        /// Task to start with; empty waits for one on `~/load_task`.
+        /// Description of the arm, a URDF file; empty: `robot.description_topic` brings it.
+        urdf: PathBuf = PathBuf::new() => read_only(),
+        /// Task to begin with at activation; empty waits for one on `~/load_task`.
         task_file: PathBuf = PathBuf::new() => read_only(),
+        /// Goals that come as one picture: from a file, `~/goal_image` or `~/capture_goal`.
+        goal: GoalConfig = GoalConfig::default(),
         /// Whether ROS time comes from `/clock`, as with a simulator or a recording. Ages and watchdogs stay on the
         /// monotonic clock of this machine.
         use_sim_time: bool = false => read_only(),
@@ -82,6 +88,8 @@ parameters! {
     pub struct Camera {
         /// Topic of `sensor_msgs/Image`.
         topic: String = "/camera/image_raw".to_owned() => read_only().not_empty(),
+        /// Topic of `sensor_msgs/CameraInfo`; empty: `camera_info` beside `topic`.
+        info_topic: String = String::new() => read_only(),
     }
 }
 
@@ -94,6 +102,10 @@ parameters! {
         tip_frame: String => read_only().not_empty(),
         /// Topic of `sensor_msgs/JointState`.
         joint_states_topic: String = "/joint_states".to_owned() => read_only().not_empty(),
+        /// Topic of `std_msgs/String` with the description of the arm, when `urdf` is empty.
+        description_topic: String = "/robot_description".to_owned() => read_only().not_empty(),
+        /// How long configuring waits for that.
+        description_timeout_s: f64 = 10.0 => read_only().unit("s").range(0.1..=600.0),
         /// The gripper's joint.
         gripper: GripperConfig,
     }
