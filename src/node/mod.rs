@@ -160,7 +160,7 @@ impl Node {
         let (camera_health, joints_health) = (Arc::clone(&frames.health), Arc::clone(&joints.health));
 
         let sink = match config.mode {
-            Mode::Active => Sink::controllers(&*port, &config.command)?,
+            Mode::Active => Sink::controllers(&*port, &config.command, &config.robot.base_frame, &clock)?,
             Mode::Shadow => Sink::Nowhere,
         };
         let gate = CommandGate::new(config.safety.clone(), Arc::clone(&chain), Some(gripper.clone()), sink)?;

@@ -14,6 +14,7 @@ pub mod dds;
 pub mod environment;
 pub mod messages;
 pub mod names;
+pub mod outputs;
 pub mod port;
 pub mod qos;
 
