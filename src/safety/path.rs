@@ -128,7 +128,7 @@ impl Path {
             let mut zeros: ArrayVec<f64, TURNS> = ArrayVec::from_iter([0.0]);
             for piece in turns.windows(2) {
                 if let [from, to] = *piece
-                    && let Some(zero) = zero_between(&value, from, to)
+                    && let Some(zero) = zero_between(value, from, to)
                 {
                     // There are at most as many zeros as the degree, so there is room.
                     let _full = zeros.try_push(zero);

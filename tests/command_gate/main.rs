@@ -2,7 +2,9 @@
 
 #[path = "../common/mod.rs"]
 mod common;
+mod joining;
 mod judging;
 mod random_streams;
 mod rig;
 mod stopping;
+mod streaming;
