@@ -1,6 +1,8 @@
 //! Planning and gate thread together, with a robot that follows, while things go wrong: whatever happens, the arm moves
 //! within its limits or not at all, and the node says why.
 
+#![expect(clippy::unwrap_used, reason = "helpers of tests may fail loudly")]
+
 mod common;
 
 use std::path::PathBuf;

@@ -63,7 +63,8 @@ fn a_motion_joins_the_one_under_way_and_ends_at_rest_on_its_own_target() {
 #[test]
 fn a_join_that_is_late_or_mistaken_is_refused_and_the_motion_goes_on() {
     type Spoil = fn(&mut Rig);
-    let cases: [(&str, Spoil, fn(&Refusal) -> bool); 3] = [
+    type Expect = fn(&Refusal) -> bool;
+    let cases: [(&str, Spoil, Expect); 3] = [
         ("late", |rig| rig.now_ms += 31, |r| matches!(r, Refusal::TooLateToJoin { late_s } if *late_s > 0.0)),
         (
             "another motion",

@@ -1,5 +1,7 @@
 //! The command gate with the Panda: what gets out, what does not, and how the arm comes to rest.
 
+#![expect(clippy::unwrap_used, reason = "helpers of tests may fail loudly")]
+
 #[path = "../common/mod.rs"]
 mod common;
 mod joining;

@@ -23,6 +23,11 @@ class Service:
 
     def __call__(self, *arguments: object) -> bool:
         """Calls and returns whether the node says that it does as asked."""
+        self.send(*arguments)
+        return self.reply()
+
+    def send(self, *arguments: object) -> None:
+        """Calls."""
         wait_for(
             lambda: bool(
                 self._requests.get_matched_subscriptions() and self._replies.get_matched_publications()
@@ -32,6 +37,9 @@ class Service:
         )
         self._number += 1
         self._requests.write(self._request(1, self._number, *arguments))
+
+    def reply(self) -> bool:
+        """Waits for the answer to a call: whether the node says that it does as asked."""
         replies: list = []
         wait_for(lambda: bool(replies.extend(self._replies.take(1)) or replies), 5, "a reply")
         return replies[0].success
