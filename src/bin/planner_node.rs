@@ -9,7 +9,7 @@ use anyhow::Context as _;
 use tracing_subscriber::EnvFilter;
 
 use vjepa_planner::clock::{Clock, SystemClock};
-use vjepa_planner::config;
+use vjepa_planner::config::Settings;
 use vjepa_planner::node::{Node, TaskCommand};
 use vjepa_planner::ros::LOG_FILTER_DEFAULT;
 use vjepa_planner::ros::arguments::{Remapper, RosArguments};
@@ -39,7 +39,7 @@ fn run() -> anyhow::Result<()> {
     let name = arguments.node_name("/", "vjepa_planner")?;
     let overrides: Vec<_> =
         arguments.parameters_for(&name).map(|(name, value)| (name.to_owned(), value.to_owned())).collect();
-    let config = config::load(&name.fully_qualified(), &arguments.params_files, &overrides)?;
+    let settings = Settings::load(&name.fully_qualified(), &arguments.params_files, &overrides)?;
 
     let clock: Arc<dyn Clock> = Arc::new(SystemClock::new());
     let environment = Environment::from_process()?;
@@ -50,8 +50,8 @@ fn run() -> anyhow::Result<()> {
         signal_hook::flag::register(signal, Arc::clone(&stop)).context("signal handler")?;
     }
 
-    let task_file = config.task_file.clone();
-    let mut node = Node::start(config, port, clock)?;
+    let task_file = settings.config().task_file.clone();
+    let mut node = Node::start(settings.config(), port, clock)?;
     if !task_file.as_os_str().is_empty() {
         node.command(TaskCommand::Load(task_file));
     }

@@ -125,7 +125,7 @@ impl Node {
     ///
     /// # Errors
     /// [`NodeError`], naming the file or setting; nothing runs then.
-    pub fn start(config: Config, port: Arc<dyn Port>, clock: Arc<dyn Clock>) -> Result<Self, NodeError> {
+    pub fn start(config: &Config, port: Arc<dyn Port>, clock: Arc<dyn Clock>) -> Result<Self, NodeError> {
         let description = RobotDescription::from_file(&config.urdf)?;
         let chain = Arc::new(description.chain(&config.robot.base_frame, &config.robot.tip_frame)?);
         let gripper_limits = description.joint_limits(&config.robot.gripper.joint)?;
