@@ -12,6 +12,7 @@ use garde::Validate;
 use serde::Deserialize;
 
 use crate::command::gripper::GripperConfig;
+use crate::command::settings::{ArmOutput, GripperOutput};
 use crate::node::task::GoalConfig;
 use crate::planner::PlannerConfig;
 use crate::planner::validator::ValidatorConfig;
@@ -152,10 +153,24 @@ fn joint_states() -> String {
     "/joint_states".to_owned()
 }
 
+/// Whether the arm rests while the next step is planned.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ExecutionMode {
+    /// As in the paper: plan from a frame taken at rest, move, come to rest.
+    #[default]
+    Blocking,
+    /// Plan while moving; the next motion joins the one under way.
+    Continuous,
+}
+
 /// Timing of steps.
 #[derive(Clone, Copy, Debug, Deserialize, Validate)]
 #[serde(default, deny_unknown_fields)]
 pub struct Execution {
+    /// Whether the arm rests while the next step is planned.
+    #[garde(skip)]
+    pub mode: ExecutionMode,
     /// Most time from the frame taken to the action found, ms; the best plan so far is used then.
     #[garde(range(min = 1.0, max = 600_000.0))]
     pub deadline_ms: f64,
@@ -165,6 +180,10 @@ pub struct Execution {
     /// Wait after a motion for the arm to come to rest, ms; the next frame is one taken after that.
     #[garde(range(min = 0.0, max = 5_000.0))]
     pub settle_ms: f64,
+    /// In continuous execution: time from the end of planning until the new motion joins the one under way, ms; what the
+    /// command takes to reach the controller.
+    #[garde(range(min = 10.0, max = 200.0))]
+    pub join_lead_ms: f64,
     /// How far a frame's stamp may lie outside the joint states received, ms.
     #[garde(range(min = 0.0, max = 1_000.0))]
     pub max_extrapolation_ms: f64,
@@ -175,7 +194,15 @@ pub struct Execution {
 
 impl Default for Execution {
     fn default() -> Self {
-        Self { deadline_ms: 250.0, period_ms: 0.0, settle_ms: 100.0, max_extrapolation_ms: 20.0, max_gap_s: 2.0 }
+        Self {
+            mode: ExecutionMode::Blocking,
+            deadline_ms: 250.0,
+            period_ms: 0.0,
+            settle_ms: 100.0,
+            join_lead_ms: 30.0,
+            max_extrapolation_ms: 20.0,
+            max_gap_s: 2.0,
+        }
     }
 }
 
@@ -183,10 +210,26 @@ impl Default for Execution {
 #[derive(Clone, Debug, Deserialize, Validate)]
 #[serde(deny_unknown_fields)]
 pub struct Command {
-    /// Topic of `trajectory_msgs/JointTrajectory`.
+    /// Controller of the arm.
+    #[garde(skip)]
+    #[serde(default)]
+    pub output: ArmOutput,
+    /// Its topic.
     #[garde(length(min = 1))]
     pub arm_topic: String,
-    /// Topic of `std_msgs/Float64MultiArray` with the position of the gripper's joint.
+    /// Samples per second of the outputs that stream (forward_command, servo_twist), Hz.
+    #[garde(range(min = 20.0, max = 1_000.0))]
+    #[serde(default = "rate_hz")]
+    pub rate_hz: f64,
+    /// Controller of the gripper.
+    #[garde(skip)]
+    #[serde(default)]
+    pub gripper_output: GripperOutput,
+    /// Its topic.
     #[garde(length(min = 1))]
     pub gripper_topic: String,
+}
+
+fn rate_hz() -> f64 {
+    100.0
 }

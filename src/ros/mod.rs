@@ -17,6 +17,7 @@ pub mod environment;
 pub mod lifecycle;
 pub mod messages;
 pub mod names;
+pub mod outputs;
 pub mod port;
 pub mod qos;
 pub mod rosout;

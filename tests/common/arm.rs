@@ -204,6 +204,7 @@ impl GateBench {
             target,
             gripper: None,
             planned_from: ready(),
+            join_at: None,
             frame_arrival: now,
             joint_state_arrival: now,
             planned_at: now,
