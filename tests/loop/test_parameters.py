@@ -29,16 +29,16 @@ def client(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ParameterClient
 
 
 def test_parameters_are_listed_by_prefix_and_depth(client: ParameterClient) -> None:
-    everything = client.list()
+    everything = client.list_names()
     assert {"mode", "planner.optimizer", "safety.limits.joints.panda_joint1.jerk"} <= set(everything.names)
     assert everything.names == sorted(everything.names)
     assert {"planner", "planner.optimizers.cem"} <= set(everything.prefixes)
-    top = client.list(depth=1)
+    top = client.list_names(depth=1)
     assert set(top.names) == {"mode", "model", "urdf", "task_file", "use_sim_time"}
     assert not top.prefixes
-    below = client.list("planner.optimizers.cem", "validator", depth=1)
+    below = client.list_names("planner.optimizers.cem", "validator", depth=1)
     assert {name.rsplit(".", 1)[0] for name in below.names} == {"planner.optimizers.cem", "validator"}
-    assert not client.list("plan").names
+    assert not client.list_names("plan").names
 
 
 def test_values_and_types_come_as_given_and_none_for_a_name_that_is_unknown(client: ParameterClient) -> None:
@@ -71,13 +71,13 @@ def test_quality_of_service_is_a_read_only_parameter_of_every_topic(client: Para
     assert client.get(f"{camera}.depth", f"{camera}.reliability") == [3, "best_effort"]
     assert client.get("qos_overrides./parameter_events.publisher.depth") == [1000]
     assert client.describe(f"{camera}.depth")[0].read_only
-    refused = client.set(**{f"{camera}.depth": 5})[0]
+    refused = client.set_each(**{f"{camera}.depth": 5})[0]
     assert not refused.successful
     assert READ_ONLY in refused.reason
 
 
 def test_a_change_is_made_or_refused_with_a_reason(client: ParameterClient) -> None:
-    results = client.set(
+    results = client.set_each(
         execution__settle_ms=120.0,
         execution__deadline_ms=-1.0,
         planner__seed=1.5,
@@ -116,7 +116,7 @@ def test_changes_are_told_to_everyone(client: ParameterClient) -> None:
     wait_for(lambda: bool(client._events.get_matched_publications()), 10, "the events are heard")
     list(client._events.take(100))
     before = time.time()
-    assert client.set(validator__max_worse_than_now=0.5)[0].successful
+    assert client.set_each(validator__max_worse_than_now=0.5)[0].successful
     event = client.event()
     assert event.node == "/vjepa_planner"
     assert [(p.name, p.value.double_value) for p in event.changed_parameters] == [
@@ -132,7 +132,7 @@ def test_another_optimizer_plans_from_the_next_plan_on(tmp_path: Path) -> None:
         robot.load_task(write_task(tmp_path, scenery(1)))
         wait_for(lambda: robot.status.plan_id >= 2, 30, "it plans")
         client = ParameterClient(robot.node)
-        assert client.set(planner__optimizer="mppi")[0].successful
+        assert client.set_each(planner__optimizer="mppi")[0].successful
         wait_for(lambda: "mppi" in str(robot.status), 5, "the status names the optimizer")
         planned = robot.status.plan_id
         wait_for(lambda: robot.status.plan_id >= planned + 3, 15, "it goes on planning")
@@ -148,7 +148,7 @@ def test_time_comes_from_the_simulation_and_its_jump_back_is_said(tmp_path: Path
         for _ in range(5):
             clock.write(Clock(Time(sec, 500_000_000)))
             time.sleep(0.02)
-        assert client.set(execution__settle_ms=float(100 + sec))[0].successful
+        assert client.set_each(execution__settle_ms=float(100 + sec))[0].successful
         return client.event().stamp.sec
 
     with PlannerNode(tmp_path / "node.log", "use_sim_time:=true") as node:

@@ -241,11 +241,11 @@ class ParameterClient:
         """Descriptors; empty when one name is not declared."""
         return self._call("describe_parameters", DescribeRequest, DescribeResponse, names).descriptors
 
-    def list(self, *prefixes: str, depth: int = 0) -> ListParametersResult:
+    def list_names(self, *prefixes: str, depth: int = 0) -> ListParametersResult:
         """Names below prefixes."""
         return self._call("list_parameters", ListRequest, ListResponse, prefixes, depth).result
 
-    def set(self, **values: Value) -> list[SetParametersResult]:
+    def set_each(self, **values: Value) -> list[SetParametersResult]:
         """Sets one after the other; double underscores stand for dots."""
         return self._call("set_parameters", SetRequest, SetResponse, parameters(values)).results
 
