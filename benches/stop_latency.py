@@ -1,11 +1,10 @@
-"""How long `~/stop` takes while the node plans on all cores, from the request to the stopping command.
+"""How long `~/stop` takes, from the request to the first stopping command on the topic, while the node plans on all cores.
 
-    .venv/bin/python benches/stop_latency.py --stops 120
+    PYTHONPATH=python .venv/bin/python benches/stop_latency.py --stops 120
 
-The node runs continuously with the paper's search, which always takes its whole deadline; robot, operator and
-node are three processes, on the loopback interface, in a domain of their own. What is measured includes DDS
-both ways and the operator's Python. Stops at moments when the motion comes to rest by itself as early need no
-command; they do not count.
+The node runs continuously with the paper's search, which always takes its whole deadline; robot, operator and node are
+three processes, on the loopback interface, in a domain of their own. What is measured includes DDS both ways and the
+operator's Python. Stops at moments when the motion comes to rest by itself as early need no command; they do not count.
 """
 
 from __future__ import annotations
@@ -22,13 +21,10 @@ from types import SimpleNamespace
 
 from cyclonedds.util import duration
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests/loop"))
-sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests/python"))
-sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "python"))
+ROOT = Path(__file__).resolve().parents[1]
+sys.path += [str(ROOT / "tests/loop"), str(ROOT / "tests/python"), str(ROOT / "python")]
 
-from dds_peer import SetBoolRequest, SetBoolResponse, TriggerRequest, TriggerResponse
-from test_services import Service
-
+from interfaces import Service, SetBoolRequest, SetBoolResponse, TriggerRequest, TriggerResponse
 from robot import PlannerNode, Robot, isolated_environment, scenery, wait_for, write_task
 from sim.dds import RELIABLE, DiagnosticStatus, ImageWriter, JointTrajectory, Node, now, seconds
 
@@ -115,7 +111,7 @@ class Operator:
         began = time.perf_counter()
         self._stop.send(0)
         arrivals = self.arrivals(QUIET_S)
-        self._stop.reply()
+        self._stop.answer()
         self.wait_for_state("faulted")
         self._reset(0)
         self.wait_for_state("shadow")

@@ -18,6 +18,7 @@ use triple_buffer::{Output, triple_buffer};
 use vjepa_planner::clock::{Clock, MonotonicTime, RosTime, SystemClock};
 use vjepa_planner::config::{Execution, ExecutionMode, Mode};
 use vjepa_planner::node::inputs::{self, FrameInput, JointInput};
+use vjepa_planner::node::model_view;
 use vjepa_planner::node::motion::{Heartbeat, Motion, MotionReport, Requests};
 use vjepa_planner::node::planning::Planning;
 use vjepa_planner::node::status::{PlanningReport, TaskState};
@@ -200,6 +201,7 @@ impl Assembly {
             motion: of_planning,
             report,
             heartbeat,
+            seen: model_view::seen(16 * 16 * 3).0,
         };
         let mut assembly = Self {
             clock,
@@ -225,7 +227,7 @@ impl Assembly {
     fn begin_task(&self) {
         let text = "{name: t, goals: [{name: there, image: there.png, max_steps: 100000}], on_timeout: abort}";
         let task = Task::parse(text, &PathBuf::from("t.yaml")).unwrap();
-        let loaded = LoadedTask { task, goal_names: vec!["there".into()], pictures: vec![255.0; 16 * 16 * 3] };
+        let loaded = LoadedTask { task, goal_names: vec!["there".into()], pictures: vec![255.0; 16 * 16 * 3].into() };
         let message = TaskMessage { id: 1, file: "t.yaml".into(), task: Ok(loaded) };
         self.tasks.as_ref().unwrap().send(message).unwrap();
     }

@@ -17,8 +17,8 @@ choices! {
 }
 
 choices! {
-    /// What drives the gripper. The action `control_msgs/action/GripperCommand` is not among them: it needs an action
-    /// client, which the built-in DDS participant has not.
+    /// What drives the gripper. The action `control_msgs/action/GripperCommand` is not among them: it needs an action client,
+    /// which the built-in DDS participant has not.
     #[derive(Default)]
     pub enum GripperOutput {
         /// `trajectory_msgs/JointTrajectory` with one point.

@@ -22,6 +22,7 @@ pub use settings::{Settings, from_yaml};
 use self::parameter::{choices, keyed_by, parameters, read_only, runtime};
 use crate::command::gripper::GripperConfig;
 use crate::command::settings::{ArmOutput, GripperOutput};
+use crate::node::task::GoalConfig;
 use crate::planner::PlannerConfig;
 use crate::planner::validator::ValidatorConfig;
 use crate::robot::inverse::InverseKinematicsConfig;
@@ -34,12 +35,17 @@ parameters! {
     pub struct Config {
         /// Whether plans become commands: `shadow` plans and reports, `active` moves the arm.
         mode: Mode = Mode::Shadow => read_only(),
+        /// Configure and activate at the start. If that fails, or a thread dies, the process ends with an error. Without it
+        /// the node waits for the life-cycle services, and such a failure ends in `unconfigured`.
+        autostart: bool = false => read_only(),
         /// Model directory, with `manifest.yaml`.
         model: PathBuf => read_only().not_empty(),
-        /// Description of the arm, a URDF file.
-        urdf: PathBuf => read_only().not_empty(),
-        /// Task to start with; empty waits for one on `~/load_task`.
+        /// Description of the arm, a URDF file; empty: `robot.description_topic` brings it.
+        urdf: PathBuf = PathBuf::new() => read_only(),
+        /// Task to begin with at activation; empty waits for one on `~/load_task`.
         task_file: PathBuf = PathBuf::new() => read_only(),
+        /// Goals that come as one picture: from a file, `~/goal_image` or `~/capture_goal`.
+        goal: GoalConfig = GoalConfig::default(),
         /// Whether ROS time comes from `/clock`, as with a simulator or a recording. Ages and watchdogs stay on the
         /// monotonic clock of this machine.
         use_sim_time: bool = false => read_only(),
@@ -83,6 +89,8 @@ parameters! {
     pub struct Camera {
         /// Topic of `sensor_msgs/Image`.
         topic: String = "/camera/image_raw".to_owned() => read_only().not_empty(),
+        /// Topic of `sensor_msgs/CameraInfo`; empty: `camera_info` beside `topic`.
+        info_topic: String = String::new() => read_only(),
     }
 }
 
@@ -95,8 +103,35 @@ parameters! {
         tip_frame: String => read_only().not_empty(),
         /// Topic of `sensor_msgs/JointState`.
         joint_states_topic: String = "/joint_states".to_owned() => read_only().not_empty(),
+        /// Topic of `std_msgs/String` with the description of the arm, when `urdf` is empty.
+        description_topic: String = "/robot_description".to_owned() => read_only().not_empty(),
+        /// How long configuring waits for that.
+        description_timeout_s: f64 = 10.0 => read_only().unit("s").range(0.1..=600.0),
         /// The gripper's joint.
         gripper: GripperConfig,
+    }
+}
+
+parameters! {
+    /// Timing of steps.
+    #[derive(Copy)]
+    pub struct Execution {
+        /// Whether the arm rests while the next step is planned: `blocking`, as in the paper, plans from a frame taken at
+        /// rest; `continuous` plans while moving, and the next motion joins the one under way.
+        mode: ExecutionMode = ExecutionMode::Blocking => read_only(),
+        /// Most time from the frame taken to the action found; the best plan so far is used then.
+        deadline_ms: f64 = 250.0 => runtime().unit("ms").range(1.0..=600_000.0),
+        /// Least time from one plan to the next; 0 takes the model's rate.
+        period_ms: f64 = 0.0 => runtime().unit("ms").range(0.0..=60_000.0),
+        /// Wait after a motion for the arm to come to rest; the next frame is one taken after that.
+        settle_ms: f64 = 100.0 => runtime().unit("ms").range(0.0..=5_000.0),
+        /// In continuous execution: time from the end of planning until the new motion joins the one under way; what the
+        /// command takes to reach the controller.
+        join_lead_ms: f64 = 30.0 => runtime().unit("ms").range(10.0..=200.0),
+        /// How far a frame's stamp may lie outside the joint states received.
+        max_extrapolation_ms: f64 = 20.0 => read_only().unit("ms").range(0.0..=1_000.0),
+        /// A longer pause between two frames in the window starts it anew.
+        max_gap_s: f64 = 2.0 => read_only().unit("s").range(0.01..=60.0),
     }
 }
 
@@ -113,28 +148,6 @@ choices! {
 }
 
 parameters! {
-    /// Timing of steps.
-    #[derive(Copy)]
-    pub struct Execution {
-        /// Whether the arm rests while the next step is planned: `blocking` (as in the paper) or `continuous`.
-        mode: ExecutionMode = ExecutionMode::Blocking => read_only(),
-        /// Most time from the frame taken to the action found; the best plan so far is used then.
-        deadline_ms: f64 = 250.0 => runtime().unit("ms").range(1.0..=600_000.0),
-        /// Least time from one plan to the next; 0 takes the model's rate.
-        period_ms: f64 = 0.0 => runtime().unit("ms").range(0.0..=60_000.0),
-        /// Wait after a motion for the arm to come to rest; the next frame is one taken after that.
-        settle_ms: f64 = 100.0 => runtime().unit("ms").range(0.0..=5_000.0),
-        /// In continuous execution: time from the end of planning until the new motion joins the one under way; what the
-        /// command takes to reach the controller.
-        join_lead_ms: f64 = 30.0 => read_only().unit("ms").range(10.0..=200.0),
-        /// How far a frame's stamp may lie outside the joint states received.
-        max_extrapolation_ms: f64 = 20.0 => read_only().unit("ms").range(0.0..=1_000.0),
-        /// A longer pause between two frames in the window starts it anew.
-        max_gap_s: f64 = 2.0 => read_only().unit("s").range(0.01..=60.0),
-    }
-}
-
-parameters! {
     /// Where commands go.
     pub struct Command {
         /// Controller of the arm: `joint_trajectory` (joint_trajectory_controller), `forward_command`
@@ -142,7 +155,7 @@ parameters! {
         output: ArmOutput = ArmOutput::JointTrajectory => read_only(),
         /// Topic of the arm's controller.
         arm_topic: String => read_only().not_empty(),
-        /// Samples per second of the outputs that stream: forward_command and servo_twist.
+        /// Samples per second of the outputs that stream (`forward_command`, `servo_twist`).
         rate_hz: f64 = 100.0 => read_only().unit("Hz").range(20.0..=1_000.0),
         /// Controller of the gripper: `forward_command`, `joint_trajectory`, or `none` to leave the gripper alone. The action
         /// GripperCommand needs an action client, which the built-in DDS participant has not.

@@ -92,9 +92,9 @@ parameters! {
 
 parameters! {
     /// Detection of plans that come too late.
-    #[derive(Copy)]
+    #[derive(Copy, Eq)]
     pub struct DeadlineMissesConfig {
-        /// Plans in a row that may come after their deadline; 0: not watched.
+        /// Plans in a row that may come after their deadline; 0 does not watch them.
         max_in_row: u32 = 10 => read_only().range(0..=1_000_000),
         /// What follows from one more: hold or fault.
         reaction: Reaction = Reaction::Hold => read_only(),
