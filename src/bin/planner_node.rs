@@ -12,7 +12,7 @@ use tracing_subscriber::util::SubscriberInitExt as _;
 use tracing_subscriber::{EnvFilter, Layer as _};
 
 use vjepa_planner::clock::{Clock, SystemClock};
-use vjepa_planner::config;
+use vjepa_planner::config::Settings;
 use vjepa_planner::node::Node;
 use vjepa_planner::ros::LOG_FILTER_DEFAULT;
 use vjepa_planner::ros::arguments::{Remapper, RosArguments};
@@ -46,7 +46,7 @@ fn run() -> anyhow::Result<()> {
     }
     let overrides: Vec<_> =
         arguments.parameters_for(&name).map(|(name, value)| (name.to_owned(), value.to_owned())).collect();
-    let config = config::load(&name.fully_qualified(), &arguments.params_files, &overrides)?;
+    let settings = Settings::load(&name.fully_qualified(), &arguments.params_files, &overrides)?;
 
     let environment = Environment::from_process()?;
     let port = Arc::new(DdsPort::open(Remapper::new(name, &arguments)?, &environment, Arc::clone(&clock))?);
@@ -57,7 +57,7 @@ fn run() -> anyhow::Result<()> {
         signal_hook::flag::register(signal, Arc::clone(&stop)).context("signal handler")?;
     }
 
-    let mut node = Node::start(config, port, clock)?;
+    let mut node = Node::start(Arc::clone(settings.config()), port, clock)?;
     node.publish_log(lines)?;
     let result = node.spin(&stop);
     node.shutdown();

@@ -151,12 +151,7 @@ impl Node {
     ///
     /// # Errors
     /// [`NodeError::Port`] when the middleware refuses.
-    pub fn start(
-        config: impl Into<Arc<Config>>,
-        port: Arc<dyn Port>,
-        clock: Arc<dyn Clock>,
-    ) -> Result<Self, NodeError> {
-        let config = config.into();
+    pub fn start(config: Arc<Config>, port: Arc<dyn Port>, clock: Arc<dyn Clock>) -> Result<Self, NodeError> {
         Ok(Self {
             lifecycle: Lifecycle::serve(&*port, Arc::clone(&clock))?,
             operator: Operator::serve(&*port)?,

@@ -34,6 +34,9 @@ use crate::world_model::{Latent, ModelError, WorldModel, latent_energy};
 /// How long the thread sleeps when there is nothing to do. A frame or joint state waits at most this long.
 const IDLE: Duration = Duration::from_millis(2);
 
+/// Joint states that are further behind a frame are not on their way: the clocks of camera and robot differ, s.
+const CLOCKS_APART_S: f64 = 1.0;
+
 /// Steps in a row that may fail (pose unreachable, command refused, plan rejected) before the task is given up.
 const MAX_FAILED_STEPS: u32 = 8;
 
@@ -262,15 +265,20 @@ impl Planning {
         }
         // A frame taken while moving goes with the robot's state at its stamp.
         let usable_since = if while_moving { state.fresh_after } else { at_rest_since.max(state.fresh_after) };
-        match self.frames.newest() {
+        let (number, stamp) = match self.frames.newest() {
             Some(frame) if frame.number != state.last_frame && frame.captured >= usable_since => {
-                // The joint state that is to go with the frame may still be on its way.
-                match state.history.at(frame.stamp) {
-                    Err(HistoryError::TooNew { .. } | HistoryError::Empty) => return false,
-                    _ => state.last_frame = frame.number,
-                }
+                (frame.number, frame.stamp)
             }
             _ => return false,
+        };
+        // The joint state that is to go with the frame may still be on its way.
+        match state.history.at(stamp) {
+            Err(error @ HistoryError::TooNew { by_s }) if by_s > CLOCKS_APART_S => {
+                self.wait_because(state, &error);
+                return false;
+            }
+            Err(HistoryError::TooNew { .. } | HistoryError::Empty) => return false,
+            _ => state.last_frame = number,
         }
         state.last_start = Some(now);
         state.report.frames_used += 1;
@@ -375,6 +383,14 @@ impl Planning {
                 MotionStart { planned_from: predicted, join_at: Some(join_at), seed: predicted }
             }
             _ => at_rest(newest.positions),
+        }
+    }
+
+    /// Says why nothing is planned, once.
+    fn wait_because(&mut self, state: &mut State, error: &HistoryError) {
+        if state.report.problem.is_none() {
+            state.report.problem = Some(Arc::from(error.to_string()));
+            self.report.write(state.report.clone());
         }
     }
 

@@ -3,40 +3,26 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use garde::Validate;
-use serde::Deserialize;
-
 use crate::camera::decode::{FrameError, RawImage, to_rgb};
 use crate::camera::file::{self, PictureError};
+use crate::config::parameter::{parameters, runtime};
 use crate::planner::goal_sequence::{Goal, OnTimeout, Switch, Task, TaskError};
 use crate::ros::messages::Image;
 use crate::world_model::preprocess::{PreprocessError, Preprocessor, RgbView};
 
-/// Goals that come as one picture: from a file, a topic, or the camera.
-#[derive(Clone, Debug, Deserialize, Validate)]
-#[serde(default, deny_unknown_fields)]
-pub struct GoalConfig {
-    /// Goal image to begin with at activation; empty: none.
-    #[garde(skip)]
-    pub image: PathBuf,
-    /// Actions allowed towards such a goal.
-    #[garde(range(min = 1, max = 1_000_000))]
-    pub max_steps: u32,
-    /// Energy below which it may count as reached.
-    #[garde(range(min = 0.0, max = 1e6))]
-    pub energy_below: f64,
-    /// Steps over which the energy has to be settled; 0: the threshold alone decides.
-    #[garde(range(max = 64))]
-    pub settle_steps: usize,
-    /// Largest difference between the energies of these steps.
-    #[garde(range(min = 0.0, max = 1e6))]
-    pub settle_change: f64,
-}
-
-impl Default for GoalConfig {
-    fn default() -> Self {
-        let Switch { energy_below, settle_steps, settle_change } = Switch::default();
-        Self { image: PathBuf::new(), max_steps: 100, energy_below, settle_steps, settle_change }
+parameters! {
+    /// Goals that come as one picture: from a file, a topic, or the camera.
+    pub struct GoalConfig {
+        /// Goal image to begin with at activation; empty: none.
+        image: PathBuf = PathBuf::new() => runtime(),
+        /// Actions allowed towards such a goal.
+        max_steps: u32 = 100 => runtime().range(1..=1_000_000),
+        /// Energy below which it may count as reached.
+        energy_below: f64 = Switch::default().energy_below => runtime().range(0.0..=1e6),
+        /// Steps over which the energy has to be settled; 0: the threshold alone decides.
+        settle_steps: usize = Switch::default().settle_steps => runtime().range(0..=64),
+        /// Largest difference between the energies of these steps.
+        settle_change: f64 = Switch::default().settle_change => runtime().range(0.0..=1e6),
     }
 }
 

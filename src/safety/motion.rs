@@ -218,10 +218,10 @@ impl Course {
     }
 
     /// Writes points about `period_s` apart into `points` (emptied first), the first one period after `from` and the last
-    /// at rest.
+    /// at rest; at least one, also where the course has ended.
     pub(super) fn sample(&self, from: MonotonicTime, period_s: f64, points: &mut Vec<TrajectoryPoint>) {
         points.clear();
-        let duration_s = self.ends_at().since(from).as_secs_f64();
+        let duration_s = self.ends_at().since(from).as_secs_f64().max(period_s);
         let count = (duration_s / period_s).ceil().clamp(1.0, MOST_POINTS) as u32;
         for i in 1..=count {
             let time_from_start = seconds(duration_s * f64::from(i) / f64::from(count));

@@ -25,7 +25,7 @@ fn a_good_proposal_becomes_a_trajectory_that_ends_at_rest_on_the_target() {
     assert_eq!(command.duration(), accepted.duration);
     assert_eq!(rig.gate.motion_ends_at(), Some(accepted.ends_at));
     assert_eq!(&*command.joint_names[6], "panda_joint7");
-    let gripper = rig.sent.0.lock().unwrap().grippers[0].clone();
+    let gripper = rig.sent.get().grippers[0].clone();
     assert!((gripper.position - 0.03).abs() < 1e-12 && &*gripper.joint_name == "panda_finger_joint1");
     assert_eq!(rig.gate.counters().accepted, 1);
     rig.finish();
@@ -99,7 +99,7 @@ fn only_the_active_state_lets_anything_out() {
     refused_in(&mut rig, SafetyState::Holding);
     assert_eq!(rig.gate.counters().refused(RefusalKind::NotActive), 4);
     assert_eq!(rig.gate.counters().refused_in_all(), 4);
-    assert!(rig.sent.0.lock().unwrap().grippers.is_empty());
+    assert!(rig.sent.get().grippers.is_empty());
 }
 
 #[test]

@@ -97,7 +97,7 @@ fn streams_of_arbitrary_proposals_give_only_finite_trajectories_within_limits() 
                     rig.measured = true_measured;
                 }
                 rig.velocity = 0.0;
-                for command in rig.sent.0.lock().unwrap().grippers.drain(..) {
+                for command in rig.sent.get().grippers.drain(..) {
                     assert!((0.0..=0.04).contains(&command.position));
                 }
                 rig.run(210); // holding ends

@@ -1,6 +1,7 @@
 //! A gate, and an arm that does what the test says.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use vjepa_planner::clock::{MonotonicTime, RosTime};
 use vjepa_planner::command::JointTrajectoryCommand;
@@ -19,35 +20,51 @@ pub struct Rig {
     pub chain: Arc<Chain>,
     pub sent: Recorder,
     pub now_ms: u64,
+    /// Beside the milliseconds.
+    pub now_ns: u64,
     pub measured: JointVector,
     pub velocity: f64,
     pub camera_runs: bool,
     pub planner_runs: bool,
     pub robot_runs: bool,
+    /// The arm is where it is commanded to be, at all times.
+    pub follows: bool,
+    /// Joint positions streamed, each with the time of its tick.
+    pub samples: Vec<(MonotonicTime, JointVector)>,
     pub inputs: GateInputs,
 }
 
 impl Rig {
     pub fn new(config: GateConfig) -> Self {
+        Self::with(config, Recorder::default())
+    }
+
+    pub fn with(config: GateConfig, sent: Recorder) -> Self {
         let (chain, gripper) = panda();
-        let sent = Recorder::default();
         let gate = CommandGate::new(config, chain.clone(), Some(gripper), sent.clone()).unwrap();
         Self {
             gate,
             chain,
             sent,
             now_ms: 10_000,
+            now_ns: 0,
             measured: ready(),
             velocity: 0.0,
             camera_runs: true,
             planner_runs: true,
             robot_runs: true,
+            follows: false,
+            samples: Vec::new(),
             inputs: GateInputs::default(),
         }
     }
 
     pub fn active(config: GateConfig) -> Self {
-        let mut rig = Self::new(config);
+        Self::active_with(config, Recorder::default())
+    }
+
+    pub fn active_with(config: GateConfig, sent: Recorder) -> Self {
+        let mut rig = Self::with(config, sent);
         rig.run(300);
         rig.gate.request(Request::Activate, rig.now()).unwrap();
         rig.gate.request(Request::Enable, rig.now()).unwrap();
@@ -55,7 +72,7 @@ impl Rig {
     }
 
     pub fn now(&self) -> MonotonicTime {
-        MonotonicTime(self.now_ms * 1_000_000)
+        MonotonicTime(self.now_ms * 1_000_000 + self.now_ns)
     }
 
     pub fn tick(&mut self) -> GateStatus {
@@ -65,6 +82,9 @@ impl Rig {
         }
         if self.planner_runs {
             self.inputs.planner_heartbeat = Some(now);
+        }
+        if let Some(course) = self.gate.course().filter(|_| self.follows) {
+            self.measured = course.at(now).positions;
         }
         if self.robot_runs {
             self.inputs.joints = Some(JointSample {
@@ -76,7 +96,11 @@ impl Rig {
             });
         }
         let inputs = self.inputs;
-        self.gate.tick(&inputs, now)
+        let status = self.gate.tick(&inputs, now);
+        for &sample in self.sent.get().positions.iter().skip(self.samples.len()) {
+            self.samples.push((now, sample));
+        }
+        status
     }
 
     /// Ticks every 10 ms; the arm is where the last trajectory says, once it is over.
@@ -107,6 +131,13 @@ impl Rig {
             joint_state_arrival: now,
             planned_at: now,
         }
+    }
+
+    /// A proposal that joins the motion under way in 30 ms.
+    pub fn join(&self, target: JointVector) -> Proposal {
+        let at = self.now().after(Duration::from_millis(30));
+        let planned_from = self.gate.course().unwrap().at(at).positions;
+        Proposal { planned_from, join_at: Some(at), ..self.proposal(target) }
     }
 
     pub fn submit(&mut self, proposal: &Proposal) -> Result<Accepted, Refusal> {

@@ -33,10 +33,12 @@ pub(super) struct Stream {
     check: SampleCheck,
     /// When the next sample is due.
     due: MonotonicTime,
-    /// When the last one was sent, or the motion began.
+    /// When the last one got out, or the motion began.
     last: MonotonicTime,
     /// How much later the motion is than it would be had no sample been late.
     delayed: Duration,
+    /// Part of that since the last sample.
+    delayed_since_last: Duration,
     /// Samples of the rest position that are still to be sent.
     rest_samples: u32,
 }
@@ -60,13 +62,14 @@ impl Stream {
             due: zero,
             last: zero,
             delayed: Duration::ZERO,
+            delayed_since_last: Duration::ZERO,
             rest_samples: 0,
         })
     }
 
     /// Begins anew with an arm that rests at `positions`.
     pub(super) fn begin(&mut self, positions: JointVector, now: MonotonicTime) {
-        self.delayed = Duration::ZERO;
+        (self.delayed, self.delayed_since_last) = (Duration::ZERO, Duration::ZERO);
         self.check.begin(positions, now, self.period.as_nanos() as u64);
         (self.last, self.due) = (now, now.after(self.period));
         self.rest_samples = REST_SAMPLES;
@@ -93,9 +96,19 @@ impl Stream {
             return Turn::Interrupted(since_last);
         }
         let late = since_last > self.period.mul_f64(LATE_PERIODS);
-        let delay = if late { since_last.saturating_sub(self.period) } else { Duration::ZERO };
+        let wanted = if late { since_last.saturating_sub(self.period) } else { Duration::ZERO };
+        // A sample that could not be sent has been delayed already.
+        let delay = wanted.saturating_sub(self.delayed_since_last);
         self.delayed += delay;
+        self.delayed_since_last += delay;
         Turn::Sample(delay)
+    }
+
+    fn sent(&mut self, positions: JointVector, now: MonotonicTime, at_rest: bool) {
+        self.check.sent(self.motion_time(now), positions);
+        self.last = now;
+        self.delayed_since_last = Duration::ZERO;
+        self.rest_samples = self.rest_samples.saturating_sub(u32::from(at_rest));
     }
 
     /// `now` without the delays: the time that samples are compared at.
@@ -122,10 +135,9 @@ impl<S: CommandSink> CommandGate<S> {
         match self.send_sample(&state, at) {
             Ok(()) => {
                 self.counters.samples += 1;
-                let Some(stream) = &mut self.stream else { return };
-                stream.check.sent(at, state.positions);
-                stream.last = now;
-                stream.rest_samples -= u32::from(ended);
+                if let Some(stream) = &mut self.stream {
+                    stream.sent(state.positions, now, ended);
+                }
             }
             // Tried again with the next sample, until it counts as an interruption.
             Err(Refusal::NotSent { .. }) => self.counters.failed_samples += 1,
