@@ -173,8 +173,6 @@ impl Assembly {
             rollouts: vec![(1, 1)],
         };
         let planner = PlannerConfig { optimizer: "cem".into(), ..PlannerConfig::default() };
-        let settings = Arc::clone(reference::shipped().unwrap().config());
-        let (_unchanged, changes) = reconfigure::channel(settings, spec.clone(), Arc::clone(&shared));
         let gate = Motion {
             clock: Arc::clone(&shared),
             gate: CommandGate::new(config, Arc::clone(&chain), Some(gripper.clone()), sent.clone()).unwrap(),
@@ -187,6 +185,8 @@ impl Assembly {
             reports: [to_planning, to_main],
             requests: Arc::clone(&requests),
         };
+        let settings = reference::shipped().unwrap();
+        let (_, changes) = reconfigure::channel(Arc::clone(settings.config()), spec.clone(), Arc::clone(&shared));
         let planning = Planning {
             planner: Planner::new(planner, &spec, Arc::clone(&shared)).unwrap(),
             clock: shared,
