@@ -279,3 +279,21 @@ fn configurations_that_do_not_fit_are_refused_by_name() {
     bad.trajectory.max_duration_s = 0.01;
     assert!(refused(bad).contains("trajectory.max_duration_s"));
 }
+
+#[test]
+fn a_slowed_motion_takes_that_much_longer() {
+    let mut times = Vec::new();
+    for speed_scale in [1.0, 0.5, 0.25] {
+        let mut rig = Rig::active(config());
+        let target = rig.moved([0.05, 0.0, 0.0]);
+        let proposal = Proposal { speed_scale, ..rig.proposal(target) };
+        times.push(rig.submit(&proposal).unwrap().duration.as_secs_f64());
+    }
+    assert!((times[1] / times[0] - 2.0).abs() < 0.02 && (times[2] / times[0] - 4.0).abs() < 0.02, "{times:?}");
+    let mut rig = Rig::active(config());
+    let target = rig.moved([0.05, 0.0, 0.0]);
+    for speed_scale in [0.0, -1.0, 1.5, f64::NAN] {
+        let proposal = Proposal { speed_scale, ..rig.proposal(target) };
+        assert_eq!(rig.submit(&proposal).unwrap_err().kind(), RefusalKind::Invalid, "{speed_scale}");
+    }
+}
