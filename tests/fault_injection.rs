@@ -173,8 +173,6 @@ impl Assembly {
             rollouts: vec![(1, 1)],
         };
         let planner = PlannerConfig { optimizer: "cem".into(), ..PlannerConfig::default() };
-        let settings = Arc::clone(reference::shipped().unwrap().config());
-        let (_unchanged, changes) = reconfigure::channel(settings, spec.clone(), Arc::clone(&shared));
         let gate = Motion {
             clock: Arc::clone(&shared),
             gate: CommandGate::new(config, Arc::clone(&chain), Some(gripper.clone()), sent.clone()).unwrap(),
