@@ -11,7 +11,7 @@ use tracing_subscriber::layer::SubscriberExt as _;
 use tracing_subscriber::util::SubscriberInitExt as _;
 use tracing_subscriber::{EnvFilter, Layer as _};
 
-use vjepa_planner::clock::{Clock, SystemClock};
+use vjepa_planner::clock::{Clock, RosClock};
 use vjepa_planner::config::Settings;
 use vjepa_planner::node::Node;
 use vjepa_planner::ros::LOG_FILTER_DEFAULT;
@@ -20,6 +20,7 @@ use vjepa_planner::ros::dds::DdsPort;
 use vjepa_planner::ros::environment::Environment;
 use vjepa_planner::ros::names::NodeName;
 use vjepa_planner::ros::rosout::{self, RosoutLayer};
+use vjepa_planner::ros::sim_time;
 
 fn main() -> ExitCode {
     match run() {
@@ -38,7 +39,8 @@ fn run() -> anyhow::Result<()> {
         anyhow::bail!("unknown argument `{unknown}`; ROS arguments go after --ros-args");
     }
     let name = arguments.node_name("/", "vjepa_planner")?;
-    let clock: Arc<dyn Clock> = Arc::new(SystemClock::new());
+    let ros_clock = Arc::new(RosClock::default());
+    let clock: Arc<dyn Clock> = Arc::clone(&ros_clock) as Arc<dyn Clock>;
     let (layer, lines) = rosout::channel(&logger_name(&name), Arc::clone(&clock));
     start_log(&arguments, layer)?;
     for ignored in &arguments.ignored {
@@ -50,6 +52,8 @@ fn run() -> anyhow::Result<()> {
 
     let environment = Environment::from_process()?;
     let port = Arc::new(DdsPort::open(Remapper::new(name, &arguments)?, &environment, Arc::clone(&clock))?);
+    let sim_time = settings.config().use_sim_time;
+    let _clock_topic = sim_time.then(|| sim_time::follow(&*port, ros_clock)).transpose()?;
 
     let stop = Arc::new(AtomicBool::new(false));
     for signal in [signal_hook::consts::SIGINT, signal_hook::consts::SIGTERM] {
@@ -57,7 +61,7 @@ fn run() -> anyhow::Result<()> {
         signal_hook::flag::register(signal, Arc::clone(&stop)).context("signal handler")?;
     }
 
-    let mut node = Node::start(Arc::clone(settings.config()), port, clock)?;
+    let mut node = Node::start(settings, port, clock)?;
     node.publish_log(lines)?;
     let result = node.spin(&stop);
     node.shutdown();

@@ -12,6 +12,7 @@ use super::elites::Elites;
 use super::inputs::FrameOutput;
 use super::model_view::SeenInput;
 use super::motion::{Heartbeat, MotionReport, Numbered};
+use super::reconfigure::{Change, Changes};
 use super::status::{PlanningReport, TaskState};
 use super::task::{LoadedTask, TaskMessage};
 use crate::clock::{Clock, MonotonicTime};
@@ -25,6 +26,7 @@ use crate::robot::inverse::{InverseKinematics, InverseKinematicsError};
 use crate::robot::joint_state::{HistoryError, JointHistory, JointSample};
 use crate::robot::joints::JointVector;
 use crate::robot::pose::RobotState;
+use crate::robot::singularity::Singular;
 use crate::safety::gate::Proposal;
 use crate::safety::state_machine::SafetyState;
 use crate::window::{Window, WindowError};
@@ -61,6 +63,9 @@ pub enum StepError {
     /// The plan is not worth executing.
     #[error("plan not executed: {0}")]
     Rejected(String),
+    /// The planned pose is too near a singularity.
+    #[error("planned pose: {0}")]
+    Singular(#[from] Singular),
     /// The planned pose cannot be reached.
     #[error("planned pose: {0}")]
     Unreachable(#[from] InverseKinematicsError),
@@ -86,6 +91,8 @@ pub struct Planning {
     pub execution: Execution,
     /// Which plans are executed.
     pub validator: ValidatorConfig,
+    /// Parameters that change while the node runs.
+    pub changes: Changes,
     /// Camera.
     pub frames: FrameOutput,
     /// Joint states.
@@ -171,6 +178,9 @@ impl Planning {
                 Err(TryRecvError::Empty) => {}
                 Err(TryRecvError::Disconnected) => return,
             }
+            if let Some(change) = self.changes.take() {
+                self.reconfigure(&mut state, *change);
+            }
             if !self.turn(&mut state) {
                 std::thread::sleep(IDLE);
             }
@@ -212,6 +222,17 @@ impl Planning {
         }
         state.report = report;
         self.report.write(state.report.clone());
+    }
+
+    /// Goes on with other settings; called between plans.
+    fn reconfigure(&mut self, state: &mut State, change: Change) {
+        self.execution = change.config.execution;
+        self.validator = change.config.validator;
+        if let Some(planner) = change.planner {
+            self.planner = planner;
+            // What was planned in another space is no place to begin.
+            state.previous = None;
+        }
     }
 
     /// Encodes the goal images.
@@ -347,12 +368,14 @@ impl Planning {
         let newest = state.history.newest().copied().unwrap_or(joints);
         let start = self.motion_start(&joints, &newest);
         let solution = self.kinematics.solve(&target, &start.seed)?;
+        let speed_scale = self.kinematics.speed_scale(&solution)?;
         state.report.planning_ms = self.clock.monotonic().since(started).as_secs_f64() * 1e3;
         let id = state.next_proposal;
         let proposal = Proposal {
             target: solution.joints,
             gripper: Some(next.gripper()),
             planned_from: start.planned_from,
+            speed_scale,
             join_at: start.join_at,
             frame_arrival: captured,
             joint_state_arrival: joints.arrival,

@@ -298,3 +298,21 @@ fn the_shipped_limits_of_the_fr3_are_franka_s() {
         assert_eq!(found, [lower[i], upper[i], velocity[i], 10.0, 5000.0].map(Some), "joint {}", i + 1);
     }
 }
+
+#[test]
+fn a_slowed_motion_takes_that_much_longer() {
+    let mut times = Vec::new();
+    for speed_scale in [1.0, 0.5, 0.25] {
+        let mut rig = Rig::active(config());
+        let target = rig.moved([0.05, 0.0, 0.0]);
+        let proposal = Proposal { speed_scale, ..rig.proposal(target) };
+        times.push(rig.submit(&proposal).unwrap().duration.as_secs_f64());
+    }
+    assert!((times[1] / times[0] - 2.0).abs() < 0.02 && (times[2] / times[0] - 4.0).abs() < 0.02, "{times:?}");
+    let mut rig = Rig::active(config());
+    let target = rig.moved([0.05, 0.0, 0.0]);
+    for speed_scale in [0.0, -1.0, 1.5, f64::NAN] {
+        let proposal = Proposal { speed_scale, ..rig.proposal(target) };
+        assert_eq!(rig.submit(&proposal).unwrap_err().kind(), RefusalKind::Invalid, "{speed_scale}");
+    }
+}

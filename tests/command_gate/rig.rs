@@ -126,6 +126,7 @@ impl Rig {
             target,
             gripper: None,
             planned_from: self.measured,
+            speed_scale: 1.0,
             join_at: None,
             frame_arrival: now,
             joint_state_arrival: now,
