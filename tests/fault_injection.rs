@@ -185,6 +185,9 @@ impl Assembly {
             reports: [to_planning, to_main],
             requests: Arc::clone(&requests),
         };
+        let settings = reference::shipped().unwrap();
+        let (_unchanged, changes) =
+            reconfigure::channel(Arc::clone(settings.config()), spec.clone(), Arc::clone(&shared));
         let planning = Planning {
             planner: Planner::new(planner, &spec, Arc::clone(&shared)).unwrap(),
             clock: shared,
