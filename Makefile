@@ -151,6 +151,15 @@ test-python: setup
 test-loop: test-rust
 	$(VENV)/bin/python -m pytest -c python/pyproject.toml tests/loop
 
+MINUTES ?= 30
+.PHONY: soak
+soak: build ## the node under a robot's load: frames, joint states, plans, commands, memory (MINUTES=30)
+	$(VENV)/bin/python benches/soak.py --minutes $(MINUTES) --json out/soak.json
+
+.PHONY: bench-stop
+bench-stop: build ## how long ~/stop takes while the node plans on all cores
+	$(VENV)/bin/python benches/stop_latency.py --stops 120
+
 .PHONY: lint
 lint: setup ## rustfmt, clippy and ruff, warnings denied
 	cargo fmt --all --check
