@@ -72,23 +72,26 @@ def paced(rate_hz: float, end: Event):
 def camera(end: Event) -> None:
     """Pictures."""
     picture = np.asarray(Picture.fromarray(scenery(2)).resize((640, 480)))
-    writer = ImageWriter(Node(), "/camera/image_raw", "camera")
+    here = Node()
+    writer = ImageWriter(here, "/camera/image_raw", "camera")
     for _ in paced(IMAGE_HZ, end):
         writer.write(picture, now())
 
 
 def joints(end: Event, positions, sent) -> None:
     """Joint states."""
-    writer = Node().writer("/joint_states", JointState, RELIABLE)
+    here = Node()
+    writer = here.writer("/joint_states", JointState, RELIABLE)
     for _ in paced(JOINT_HZ, end):
-        here = [*positions[:], 0.04, 0.04]
-        writer.write(JointState(Header(stamp(now()), ""), [*ARM, *FINGERS], here, [], []))
+        there = [*positions[:], 0.04, 0.04]
+        writer.write(JointState(Header(stamp(now()), ""), [*ARM, *FINGERS], there, [], []))
         sent.value += 1
 
 
 def controller(end: Event, positions, arrivals: multiprocessing.Queue) -> None:
     """Takes positions as they come; notes when."""
-    reader = Node().reader("/soak/commands", Float64MultiArray, RELIABLE)
+    here = Node()
+    reader = here.reader("/soak/commands", Float64MultiArray, RELIABLE)
     times: list[float] = []
     while not end.is_set():
         for message in reader.take_iter(timeout=duration(milliseconds=200)):
@@ -118,7 +121,7 @@ def watch(node: PlannerNode, minutes: float, task: Path) -> dict[str, list]:
     wait_for(lambda: bool(tasks.get_matched_subscriptions()), 60, "the node listens to load_task")
     tasks.write(String(str(task)))
     seen: dict[str, list] = {"plan_age_ms": [], "memory_mib": [], "status": []}
-    wait_for(lambda: bool(plans.take(10)), 60, "a plan")
+    wait_for(lambda: bool(plans.take(10)), 20, "a plan")
     began = time.perf_counter()
     used = cpu_s(node.process.pid)
     next_look = began
@@ -198,13 +201,15 @@ def main() -> None:
         context.Process(target=controller, args=(end, positions, arrivals), daemon=True),
     ]
     with tempfile.TemporaryDirectory() as directory:
-        task = write_task(Path(directory), scenery(1), max_steps=1_000_000)
+        task = write_task(Path(directory), scenery(1), max_steps=100_000)
         with PlannerNode(Path(directory) / "node.log", *PARAMETERS) as node:
             for process in others:
                 process.start()
             try:
                 seen = watch(node, arguments.minutes, task)
                 joint_states = sent.value
+            except AssertionError as error:
+                raise SystemExit(f"soak: {error}; the node's log ends with:\n{node.log()[-2000:]}") from error
             finally:
                 end.set()
             times = arrivals.get(timeout=20)

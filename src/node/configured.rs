@@ -32,6 +32,7 @@ use crate::ros::messages::{CameraInfo, Image, JointState, Message as _, StringMe
 use crate::ros::port::{Port, PortError, PortExt as _, Subscription};
 use crate::ros::qos::QosProfile;
 use crate::safety::gate::CommandGate;
+use crate::threads::give_way;
 use crate::world_model::preprocess::Preprocessor;
 use crate::world_model::{GraphSelection, LoadOptions, OnnxWorldModel, WorldModel as _};
 
@@ -49,7 +50,7 @@ pub struct Surroundings<'a> {
     /// Clock.
     pub clock: &'a Arc<dyn Clock>,
     /// Told what is being done.
-    pub progress: &'a dyn Fn(&str),
+    pub progress: &'a (dyn Fn(&str) + Sync),
 }
 
 /// The configured node: planning and gate threads run, but plan and move nothing before the gate is activated.
@@ -318,7 +319,21 @@ fn describe_robot(around: &Surroundings<'_>) -> Result<RobotDescription, NodeErr
     }
 }
 
-fn load_model(config: &Config, progress: &dyn Fn(&str)) -> Result<OnnxWorldModel, NodeError> {
+/// On a thread that gives way, so that those which the model keeps do so too.
+fn load_model(config: &Config, progress: &(dyn Fn(&str) + Sync)) -> Result<OnnxWorldModel, NodeError> {
+    let name = "load_model";
+    let load = || {
+        give_way();
+        load_and_warm(config, progress)
+    };
+    std::thread::scope(|scope| {
+        let loading = std::thread::Builder::new().name(name.to_owned()).spawn_scoped(scope, load);
+        let loading = loading.map_err(|source| NodeError::Thread { name, source })?;
+        loading.join().unwrap_or(Err(NodeError::ThreadEnded(name)))
+    })
+}
+
+fn load_and_warm(config: &Config, progress: &dyn Fn(&str)) -> Result<OnnxWorldModel, NodeError> {
     let options = LoadOptions {
         runtime: config.inference.clone(),
         graphs: GraphSelection::Horizon(config.planner.horizon),

@@ -29,6 +29,7 @@ use crate::robot::pose::RobotState;
 use crate::robot::singularity::Singular;
 use crate::safety::gate::Proposal;
 use crate::safety::state_machine::SafetyState;
+use crate::threads::give_way;
 use crate::window::{Window, WindowError};
 use crate::world_model::preprocess::{PreprocessError, Preprocessor, RgbView};
 use crate::world_model::{Latent, ModelError, WorldModel, latent_energy};
@@ -149,6 +150,7 @@ struct ActiveTask {
 impl Planning {
     /// Runs until the main thread hangs up.
     pub fn run(mut self) {
+        give_way();
         let latent_len = self.model.spec().latent_len();
         let context = self.model.spec().longest_context(self.planner.config().horizon).unwrap_or(1);
         let mut state = State {

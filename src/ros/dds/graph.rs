@@ -139,10 +139,10 @@ impl Graph {
     /// Who uses the topic with this absolute name.
     pub(super) fn topic_info(&self, participant: &DomainParticipant, topic: String) -> TopicInfo {
         let dds_topic = format!("rt{topic}");
-        let remote = |guid: GUID, dds_type: &str, qos: &rustdds::QosPolicies| Endpoint {
+        let remote = |guid: GUID, dds_type: &str, qos: QosProfile| Endpoint {
             id: PublisherId(guid.to_bytes()),
             message_type: ros_type(dds_type),
-            qos: from_dds(qos),
+            qos,
             local: false,
         };
         let mut publishers: Vec<Endpoint> = participant
@@ -151,7 +151,7 @@ impl Graph {
             .filter(|w| w.publication_topic_data.topic_name == dds_topic)
             .map(|w| {
                 let data = &w.publication_topic_data;
-                remote(w.writer_proxy.remote_writer_guid, &data.type_name, &data.qos())
+                remote(w.writer_proxy.remote_writer_guid, &data.type_name, from_dds(&data.qos(), true))
             })
             .collect();
         let mut subscriptions: Vec<Endpoint> = participant
@@ -160,7 +160,7 @@ impl Graph {
             .filter(|r| *r.subscription_topic_data.topic_name() == dds_topic)
             .map(|r| {
                 let data = &r.subscription_topic_data;
-                remote(r.reader_proxy.remote_reader_guid, data.type_name(), &data.qos())
+                remote(r.reader_proxy.remote_reader_guid, data.type_name(), from_dds(&data.qos(), false))
             })
             .collect();
         for local in self.lock().endpoints.iter().filter(|local| local.topic == topic) {

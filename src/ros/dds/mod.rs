@@ -377,12 +377,15 @@ fn limits(max_samples: i32) -> policy::ResourceLimits {
     policy::ResourceLimits { max_samples, max_instances: 1, max_samples_per_instance: max_samples }
 }
 
-/// A profile from what discovery tells; what it does not tell has the value of the DDS specification.
-fn from_dds(qos: &QosPolicies) -> QosProfile {
+/// A profile from what discovery tells. What it does not tell has the value of the DDS specification, by which a silent
+/// writer is reliable and a silent reader best effort.
+fn from_dds(qos: &QosPolicies, is_writer: bool) -> QosProfile {
     QosProfile {
         reliability: match qos.reliability() {
             Some(policy::Reliability::Reliable { .. }) => Reliability::Reliable,
-            Some(policy::Reliability::BestEffort) | None => Reliability::BestEffort,
+            Some(policy::Reliability::BestEffort) => Reliability::BestEffort,
+            None if is_writer => Reliability::Reliable,
+            None => Reliability::BestEffort,
         },
         durability: match qos.durability() {
             None | Some(policy::Durability::Volatile) => Durability::Volatile,
@@ -403,7 +406,15 @@ mod tests {
     #[test]
     fn profiles_survive_the_library() {
         for qos in [QosProfile::SENSOR_DATA, QosProfile::DEFAULT, QosProfile::TRANSIENT_LOCAL] {
-            assert_eq!(from_dds(&to_dds(qos)), qos);
+            assert_eq!(from_dds(&to_dds(qos), true), qos);
+            assert_eq!(from_dds(&to_dds(qos), false), qos);
         }
+    }
+
+    #[test]
+    fn an_endpoint_that_is_silent_about_reliability_has_the_default_of_its_kind() {
+        let silent = QosPolicyBuilder::new().build();
+        assert_eq!(from_dds(&silent, true).reliability, Reliability::Reliable);
+        assert_eq!(from_dds(&silent, false).reliability, Reliability::BestEffort);
     }
 }

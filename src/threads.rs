@@ -1,0 +1,37 @@
+//! Priorities of threads.
+
+/// How much lower planning's priority is, in steps of `nice`: with 10 it gets about a tenth of a core that another thread
+/// wants too.
+const GIVEN_WAY: i32 = 10;
+
+/// The calling thread gives way to those that must answer at once: the command gate and the middleware, which need little
+/// time. Without this a stop waits for a scheduler's turn when planning uses all cores (`benches/stop_latency.py`).
+/// Threads that it makes afterwards inherit it. Needs no privilege; does nothing where threads have no priority of
+/// their own.
+pub fn give_way() {
+    #[cfg(target_os = "linux")]
+    {
+        // Linux takes the number of a thread where POSIX has that of a process.
+        let this = rustix::thread::gettid();
+        if let Err(error) = rustix::process::setpriority_process(Some(this), GIVEN_WAY) {
+            tracing::warn!("the priority of planning cannot be lowered: {error}; a stop may take longer");
+        }
+    }
+}
+
+#[cfg(all(test, target_os = "linux"))]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_the_thread_that_asks_gives_way() {
+        let nice = || rustix::process::getpriority_process(Some(rustix::thread::gettid())).unwrap();
+        let before = nice();
+        let there = std::thread::spawn(move || {
+            give_way();
+            nice()
+        });
+        assert_eq!(there.join().unwrap(), before.max(GIVEN_WAY));
+        assert_eq!(nice(), before);
+    }
+}
