@@ -9,5 +9,6 @@ pub mod planner;
 pub mod robot;
 pub mod ros;
 pub mod safety;
+pub mod share;
 pub mod window;
 pub mod world_model;

@@ -12,9 +12,8 @@ use vjepa_planner::clock::{Clock, SystemClock};
 use vjepa_planner::config;
 use vjepa_planner::node::{Node, TaskCommand};
 use vjepa_planner::ros::LOG_FILTER_DEFAULT;
+use vjepa_planner::ros::adapter::Adapter;
 use vjepa_planner::ros::arguments::{Remapper, RosArguments};
-use vjepa_planner::ros::dds::DdsPort;
-use vjepa_planner::ros::environment::Environment;
 
 fn main() -> ExitCode {
     match run() {
@@ -29,8 +28,9 @@ fn main() -> ExitCode {
 
 fn run() -> anyhow::Result<()> {
     let (arguments, rest) = RosArguments::parse(std::env::args().skip(1))?;
+    let (adapter, rest) = Adapter::from_arguments(rest)?;
     if let Some(unknown) = rest.first() {
-        anyhow::bail!("unknown argument `{unknown}`; ROS arguments go after --ros-args");
+        anyhow::bail!("unknown argument `{unknown}`; ROS arguments go after --ros-args, before them only --adapter");
     }
     start_log(&arguments)?;
     for ignored in &arguments.ignored {
@@ -42,8 +42,7 @@ fn run() -> anyhow::Result<()> {
     let config = config::load(&name.fully_qualified(), &arguments.params_files, &overrides)?;
 
     let clock: Arc<dyn Clock> = Arc::new(SystemClock::new());
-    let environment = Environment::from_process()?;
-    let port = Arc::new(DdsPort::open(Remapper::new(name, &arguments)?, &environment, Arc::clone(&clock))?);
+    let port = adapter.open(Remapper::new(name, &arguments)?, Arc::clone(&clock))?;
 
     let stop = Arc::new(AtomicBool::new(false));
     for signal in [signal_hook::consts::SIGINT, signal_hook::consts::SIGTERM] {

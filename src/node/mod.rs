@@ -38,6 +38,7 @@ use crate::ros::messages::{
 use crate::ros::port::{Port, PortError, PortExt, PublishError, Publisher, ServiceServer, Subscription};
 use crate::ros::qos::QosProfile;
 use crate::safety::gate::{CommandGate, GateConfigError};
+use crate::share;
 use crate::world_model::preprocess::Preprocessor;
 use crate::world_model::{GraphSelection, LoadOptions, ModelError, OnnxWorldModel, WorldModel};
 
@@ -126,7 +127,7 @@ impl Node {
     /// # Errors
     /// [`NodeError`], naming the file or setting; nothing runs then.
     pub fn start(config: Config, port: Arc<dyn Port>, clock: Arc<dyn Clock>) -> Result<Self, NodeError> {
-        let description = RobotDescription::from_file(&config.urdf)?;
+        let description = RobotDescription::from_file(&share::locate(&config.urdf))?;
         let chain = Arc::new(description.chain(&config.robot.base_frame, &config.robot.tip_frame)?);
         let gripper_limits = description.joint_limits(&config.robot.gripper.joint)?;
         let gripper = GripperMapping::new(&config.robot.gripper, &gripper_limits)?;
@@ -137,7 +138,8 @@ impl Node {
             graphs: GraphSelection::Horizon(config.planner.horizon),
             max_batch: config.planner.max_batch,
         };
-        let mut model = OnnxWorldModel::load(&config.model, &options, &mut |line| tracing::info!("{line}"))?;
+        let mut model =
+            OnnxWorldModel::load(&share::locate(&config.model), &options, &mut |line| tracing::info!("{line}"))?;
         tracing::info!("{}: first runs", model.provider());
         model.warm_up(config.planner.max_batch)?;
         let spec = model.spec().clone();

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use crate::camera::file::{self, PictureError};
 use crate::planner::goal_sequence::{Task, TaskError};
+use crate::share;
 use crate::world_model::preprocess::{PreprocessError, Preprocessor, RgbView};
 
 /// What the main thread tells the planning thread.
@@ -58,7 +59,7 @@ pub enum LoadError {
 /// # Errors
 /// [`LoadError`], naming the file, the field or the goal.
 pub fn load(path: &Path, preprocessor: &mut Preprocessor) -> Result<LoadedTask, LoadError> {
-    let task = Task::load(path)?;
+    let task = Task::load(&share::locate(path))?;
     let frame_len = preprocessor.output_len();
     let mut pictures = vec![0.0; task.goals.len() * frame_len];
     for (goal, input) in task.goals.iter().zip(pictures.chunks_exact_mut(frame_len)) {

@@ -6,8 +6,11 @@
 //! | [`messages`], [`cdr`] | the messages, and their wire format |
 //! | [`names`], [`qos`] | naming rules and quality of service of ROS 2 |
 //! | [`arguments`], [`environment`] | `--ros-args` and the `ROS_…` variables |
+//! | [`adapter`] | which adapter a node runs on |
 //! | [`dds`] | the adapter that is a DDS participant by itself and needs no ROS installation |
+//! | `r2r` (feature) | the adapter on the `rcl` of an installed ROS 2 |
 
+pub mod adapter;
 pub mod arguments;
 pub mod cdr;
 pub mod dds;
@@ -16,6 +19,8 @@ pub mod messages;
 pub mod names;
 pub mod port;
 pub mod qos;
+#[cfg(feature = "r2r")]
+pub mod r2r;
 
 /// The log filter to use when the user sets none: the DDS library warns many times per second about harmless things,
 /// such as announcements to hosts that do not answer, and calls it an error when an interface without multicast is left;
