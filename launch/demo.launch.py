@@ -1,6 +1,6 @@
 """Starts the demo's simulated arm and the planner, and has the planner carry out one task after the other.
 
-    ros2 launch vjepa_planner demo.launch.py task:=pick_place python:=/path/to/.venv/bin/python
+    ros2 launch vjepa_planner demo.launch.py play:=pick_place python:=/path/to/.venv/bin/python
 
 The simulator speaks DDS by itself; its Python packages (`sim` in python/pyproject.toml) need not be ROS's.
 `make demo` does the same without ROS, and makes a film and a report.

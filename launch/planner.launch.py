@@ -16,7 +16,7 @@ from launch_ros.substitutions import FindPackageShare
 
 SHARE = FindPackageShare("vjepa_planner")
 # What rviz/planner.rviz shows of the node.
-SHOWN = ("plan", "elites", "model_view")
+SHOWN = ("plan", "elites", "model_view/compressed")
 
 
 @dataclass(frozen=True)
@@ -27,6 +27,7 @@ class Setting:
     meaning: str
     choices: list[str] | None = None
     kind: type = str
+    default: str = ""
 
 
 SETTINGS = {
@@ -38,6 +39,15 @@ SETTINGS = {
     "joint_states_topic": Setting("robot.joint_states_topic", "topic of the arm's sensor_msgs/JointState"),
     "arm_topic": Setting("command.arm_topic", "topic of the arm's controller"),
     "gripper_topic": Setting("command.gripper_topic", "topic of the gripper's controller"),
+    "goal_image": Setting("goal.image", "picture of what is to be reached"),
+    "use_sim_time": Setting("use_sim_time", "ROS time from /clock", ["", "true", "false"], bool),
+    "autostart": Setting(
+        "autostart",
+        "configure and activate at the start, without ros2 lifecycle",
+        ["true", "false"],
+        bool,
+        "true",
+    ),
 }
 
 
@@ -46,8 +56,8 @@ def arguments() -> list[DeclareLaunchArgument]:
     of_parameters = [
         DeclareLaunchArgument(
             name,
-            default_value="",
-            description=f"{setting.meaning}; empty: as in config",
+            default_value=setting.default,
+            description=setting.meaning + ("" if setting.default else "; empty: as in config"),
             choices=setting.choices,
         )
         for name, setting in SETTINGS.items()
@@ -98,7 +108,7 @@ def nodes(context: LaunchContext) -> list[Node]:
         executable="planner_node",
         name=given("name"),
         namespace=given("namespace"),
-        parameters=[given("config"), *([overrides] if overrides else [])],
+        parameters=[given("config"), overrides],
         arguments=["--adapter", given("adapter")] if given("adapter") else [],
         ros_arguments=["--log-level", given("log_level")],
         output="screen",

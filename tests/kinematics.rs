@@ -29,10 +29,12 @@ struct Robot {
     range: f64,
 }
 
-fn robots() -> [Robot; 2] {
+/// A redundant arm and two with six axes, of three makers.
+fn robots() -> [Robot; 3] {
     [
         Robot { path: file("config/robots/panda/panda.urdf"), base: "panda_link0", tip: "panda_hand_tcp", range: 0.95 },
         Robot { path: file("tests/robots/ur5e_like.urdf"), base: "base_link", tip: "tool0", range: 0.5 },
+        Robot { path: file("tests/robots/irb120_like.urdf"), base: "base_link", tip: "tool0", range: 0.95 },
     ]
 }
 
@@ -67,7 +69,7 @@ fn forward_kinematics_agree_with_the_crate_k() {
         let reference = k::Chain::<f64>::from_urdf_file(&robot.path).unwrap();
         let tip = reference.find_link(robot.tip).unwrap();
         let serial = k::SerialChain::from_end(tip);
-        run(2_000, |unit, _| {
+        run(10_000, |unit, _| {
             let q = robot.joints(&chain, &unit);
             serial.set_joint_positions_unchecked(&q);
             let expected = serial.end_transform();
@@ -134,7 +136,7 @@ fn inverse_kinematics_return_to_reachable_poses_nearby() {
         let chain = robot.chain();
         let config = InverseKinematicsConfig::default();
         let solver = InverseKinematics::new(chain.clone(), config.clone()).unwrap();
-        run(5_000, |unit, offset| {
+        run(10_000, |unit, offset| {
             let goal = robot.joints(&chain, &unit);
             let seed = JointVector::from_fn(chain.dof(), |i| goal[i] + 0.1 * offset[i]);
             let target = chain.forward(&goal);
@@ -178,7 +180,7 @@ fn inverse_kinematics_from_afar_reach_or_say_so() {
 
 #[test]
 fn the_posture_draws_a_redundant_arm_without_moving_its_tip() {
-    let [panda, _] = robots();
+    let [panda, ..] = robots();
     let chain = panda.chain();
     let config = InverseKinematicsConfig { posture: PANDA_READY.to_vec(), posture_gain: 0.3, ..Default::default() };
     let solver = InverseKinematics::new(chain.clone(), config.clone()).unwrap();
@@ -203,7 +205,7 @@ fn the_posture_draws_a_redundant_arm_without_moving_its_tip() {
 
 #[test]
 fn solving_is_deterministic_and_quick() {
-    let [panda, _] = robots();
+    let [panda, ..] = robots();
     let chain = panda.chain();
     let config = InverseKinematicsConfig { posture: PANDA_READY.to_vec(), ..Default::default() };
     let solver = InverseKinematics::new(chain.clone(), config).unwrap();
@@ -236,7 +238,7 @@ proptest! {
     fn inverse_kinematics_survive_any_numbers(
         numbers in prop::collection::vec(proptest::num::f64::ANY, 14),
     ) {
-        let [panda, _] = robots();
+        let [panda, ..] = robots();
         let chain = panda.chain();
         let solver = InverseKinematics::new(chain, InverseKinematicsConfig::default()).unwrap();
         let quaternion = nalgebra::Quaternion::new(numbers[3], numbers[4], numbers[5], numbers[6]);

@@ -14,6 +14,7 @@ use vjepa_planner::clock::{Clock, SystemClock};
 use vjepa_planner::command::gripper::{GripperConfig, GripperMapping};
 use vjepa_planner::config::{Execution, Mode};
 use vjepa_planner::node::inputs;
+use vjepa_planner::node::model_view;
 use vjepa_planner::node::motion::{Answer, Heartbeat, MotionReport, Numbered};
 use vjepa_planner::node::planning::Planning;
 use vjepa_planner::node::status::{PlanningReport, TaskState};
@@ -156,6 +157,7 @@ impl Bench {
             proposals: proposals_in,
             motion,
             report: report_in,
+            seen: model_view::seen(16 * 16 * 3).0,
             heartbeat: Arc::new(Heartbeat::default()),
         };
         std::thread::spawn(move || planning.run());
@@ -173,7 +175,7 @@ impl Bench {
     fn begin_task(&self) {
         let text = "{name: t, goals: [{name: there, image: there.png, max_steps: 1000}], on_timeout: abort}";
         let task = Task::parse(text, &PathBuf::from("t.yaml")).unwrap();
-        let loaded = LoadedTask { task, goal_names: vec!["there".into()], pictures: vec![255.0; 16 * 16 * 3] };
+        let loaded = LoadedTask { task, goal_names: vec!["there".into()], pictures: vec![255.0; 16 * 16 * 3].into() };
         self.tasks.send(TaskMessage { id: 1, file: "t.yaml".into(), task: Ok(loaded) }).unwrap();
     }
 
@@ -223,7 +225,7 @@ fn a_reachable_plan_becomes_a_proposal_for_the_gate() {
     let proposal = bench.proposals.pop().unwrap().proposal;
     assert!(proposal.target.is_finite());
     assert!((proposal.target.iter().zip(OVER_THE_TABLE)).any(|(target, now)| (target - now).abs() > 0.01));
-    assert!(report.action.0[0] > 0.04, "{:?}", report.action);
+    assert!(report.actions[0].0[0] > 0.04, "{:?}", report.actions);
 }
 
 #[test]

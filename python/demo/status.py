@@ -29,6 +29,7 @@ class NodeStatus:
 
     level: int = 0
     message: str = ""
+    lifecycle: str = ""
     state: str = ""
     task: str = ""
     task_state: str = "none"
@@ -59,7 +60,17 @@ class NodeStatus:
     @classmethod
     def parse(cls, level: int, message: str, values: Mapping[str, str]) -> NodeStatus:
         """From level, text and key-value pairs of a DiagnosticStatus; unknown keys are ignored."""
-        texts = ("state", "task", "error", "goal", "optimizer", "model", "provider", "provider_fallback")
+        texts = (
+            "lifecycle",
+            "state",
+            "task",
+            "error",
+            "goal",
+            "optimizer",
+            "model",
+            "provider",
+            "provider_fallback",
+        )
         counts = (
             "task_id",
             "goal_index",

@@ -1,7 +1,6 @@
 //! Gripper commands: from closedness (0 open … 1 closed), as the model speaks of it, to a joint position and back.
 
-use serde::{Deserialize, Serialize};
-
+use crate::config::parameter::{ParameterError, check, parameters, read_only};
 use crate::robot::joints::JointName;
 use crate::robot::kinematics::DescribedLimits;
 
@@ -16,33 +15,27 @@ pub struct GripperCommand {
     pub closedness: f64,
 }
 
-/// Settings of [`GripperMapping`].
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct GripperConfig {
-    /// Joint that opens and closes the gripper.
-    pub joint: String,
-    /// Its position when open (closedness 0), m or rad.
-    pub open_position: f64,
-    /// Its position when closed on nothing (closedness 1), m or rad.
-    pub closed_position: f64,
-    /// How much further than the target to command while closing, in the joint's unit: turns a position-controlled
-    /// gripper's target into grip force on an object. Grows linearly with closedness and ends at the joint's limits.
-    #[serde(default)]
-    pub squeeze: f64,
+parameters! {
+    /// Settings of [`GripperMapping`].
+    pub struct GripperConfig {
+        /// Joint that opens and closes the gripper.
+        joint: String => read_only().not_empty(),
+        /// Its position when open (closedness 0).
+        open_position: f64 => read_only().unit("m or rad"),
+        /// Its position when closed on nothing (closedness 1).
+        closed_position: f64 => read_only().unit("m or rad"),
+        /// How much further than the target to command while closing: turns a position-controlled gripper's target into
+        /// grip force on an object. Grows linearly with closedness and ends at the joint's limits.
+        squeeze: f64 = 0.0 => read_only().unit("m or rad").range(0.0..=10.0),
+    }
 }
 
 /// A [`GripperConfig`] that does not fit the robot.
 #[derive(Clone, Debug, PartialEq, thiserror::Error)]
 pub enum GripperConfigError {
-    /// NaN or infinity.
-    #[error("gripper: {setting} is {value}; it must be finite{}", if *.setting == "squeeze" { " and not negative" } else { "" })]
-    BadNumber {
-        /// Setting.
-        setting: &'static str,
-        /// Its value.
-        value: f64,
-    },
+    /// A number outside its range.
+    #[error(transparent)]
+    Parameter(#[from] ParameterError),
     /// Open and closed are the same.
     #[error("gripper: open_position and closed_position are both {value}")]
     NoTravel {
@@ -83,15 +76,7 @@ impl GripperMapping {
     /// When a number is not finite, open and closed coincide, or either lies outside the joint's limits.
     pub fn new(config: &GripperConfig, limits: &DescribedLimits) -> Result<Self, GripperConfigError> {
         let (open, closed, squeeze) = (config.open_position, config.closed_position, config.squeeze);
-        for (setting, value, ok) in [
-            ("open_position", open, open.is_finite()),
-            ("closed_position", closed, closed.is_finite()),
-            ("squeeze", squeeze, squeeze.is_finite() && squeeze >= 0.0),
-        ] {
-            if !ok {
-                return Err(GripperConfigError::BadNumber { setting, value });
-            }
-        }
+        check(config, "robot.gripper")?;
         if (open - closed).abs() < 1e-9 {
             return Err(GripperConfigError::NoTravel { value: open });
         }
@@ -175,7 +160,7 @@ mod tests {
         };
         assert!(matches!(try_new(0.05, 0.0, 0.0), GripperConfigError::OutsideLimits { setting: "open_position", .. }));
         assert!(matches!(try_new(0.02, 0.02, 0.0), GripperConfigError::NoTravel { .. }));
-        assert!(matches!(try_new(f64::NAN, 0.0, 0.0), GripperConfigError::BadNumber { .. }));
-        assert!(try_new(0.04, 0.0, -1.0).to_string().contains("not negative"));
+        assert!(matches!(try_new(f64::NAN, 0.0, 0.0), GripperConfigError::Parameter(_)));
+        assert!(try_new(0.04, 0.0, -1.0).to_string().contains("squeeze is -1.0"));
     }
 }

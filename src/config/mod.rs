@@ -1,162 +1,139 @@
 //! Configuration: ROS parameter files and overrides into typed, validated settings.
 //!
 //! A file has the shape that `ros2` tools write and read: node name (or `/**`), `ros__parameters`, values. An unknown key
-//! is an error, so that a typing mistake never passes for a default. What belongs to one module is declared there; each
-//! module checks its own settings when it is made from them.
+//! is an error, so that a typing mistake never passes for a default. What belongs to one module is declared there, with
+//! [`parameter`]; [`Config`] is the whole table, from which the default file, the reference page ([`reference`]) and
+//! the parameter services follow.
 
-mod source;
+mod error;
+pub mod parameter;
+pub mod reference;
+mod settings;
+#[cfg(test)]
+mod tests;
+mod yaml;
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 
-use garde::Validate;
-use serde::Deserialize;
+pub use error::{ConfigError, Origin};
+pub use settings::{Settings, from_yaml};
 
+use self::parameter::{choices, keyed_by, parameters, read_only, runtime};
 use crate::command::gripper::GripperConfig;
+use crate::node::task::GoalConfig;
 use crate::planner::PlannerConfig;
 use crate::planner::validator::ValidatorConfig;
 use crate::robot::inverse::InverseKinematicsConfig;
+use crate::ros::qos::TopicOverrides;
 use crate::safety::gate::GateConfig;
 use crate::world_model::runtime::RuntimeConfig;
 
-pub use source::{ConfigError, load};
+parameters! {
+    /// Everything that the node can be told.
+    pub struct Config {
+        /// Whether plans become commands: `shadow` plans and reports, `active` moves the arm.
+        mode: Mode = Mode::Shadow => read_only(),
+        /// Configure and activate at the start. If that fails, or a thread dies, the process ends with an error. Without it
+        /// the node waits for the life-cycle services, and such a failure ends in `unconfigured`.
+        autostart: bool = false => read_only(),
+        /// Model directory, with `manifest.yaml`.
+        model: PathBuf => read_only().not_empty(),
+        /// Description of the arm, a URDF file; empty: `robot.description_topic` brings it.
+        urdf: PathBuf = PathBuf::new() => read_only(),
+        /// Task to begin with at activation; empty waits for one on `~/load_task`.
+        task_file: PathBuf = PathBuf::new() => read_only(),
+        /// Goals that come as one picture: from a file, `~/goal_image` or `~/capture_goal`.
+        goal: GoalConfig = GoalConfig::default(),
+        /// Whether ROS time comes from `/clock`, as with a simulator or a recording. Ages and watchdogs stay on the
+        /// monotonic clock of this machine.
+        use_sim_time: bool = false => read_only(),
+        /// Quality of service by topic (absolute name), where it is to differ from the node's own.
+        qos_overrides: BTreeMap<String, TopicOverrides> = BTreeMap::new() => keyed_by("topic"),
+        /// How the networks run.
+        inference: RuntimeConfig = RuntimeConfig::default(),
+        /// Where pictures come from.
+        camera: Camera = Camera::default(),
+        /// The arm and its sensors.
+        robot: Robot,
+        /// Inverse kinematics: from the planned pose to joint positions.
+        inverse_kinematics: InverseKinematicsConfig = InverseKinematicsConfig::default(),
+        /// The search for actions.
+        planner: PlannerConfig = PlannerConfig::default(),
+        /// Which plans are executed.
+        validator: ValidatorConfig = ValidatorConfig::default(),
+        /// Timing of steps.
+        execution: Execution = Execution::default(),
+        /// Bounds that no command passes.
+        safety: GateConfig,
+        /// Where commands go.
+        command: Command,
+    }
+}
 
-/// Everything that the node can be told.
-#[derive(Clone, Debug, Deserialize, Validate)]
-#[serde(deny_unknown_fields)]
-pub struct Config {
-    /// Whether plans become commands. Default: shadow.
-    #[garde(skip)]
-    #[serde(default)]
-    pub mode: Mode,
-    /// Model directory with `manifest.yaml`.
-    #[garde(skip)]
-    pub model: PathBuf,
-    /// Description of the arm, URDF.
-    #[garde(skip)]
-    pub urdf: PathBuf,
-    /// Task to start with; empty waits for one on `~/load_task`.
-    #[garde(skip)]
-    #[serde(default)]
-    pub task_file: PathBuf,
-    /// How the networks run.
-    #[garde(skip)]
-    #[serde(default)]
-    pub inference: RuntimeConfig,
+choices! {
+    /// Whether plans become commands.
+    #[derive(Default)]
+    pub enum Mode {
+        /// Plan and report; there is nothing to send commands with.
+        #[default]
+        Shadow = "shadow",
+        /// Plan and move the arm.
+        Active = "active",
+    }
+}
+
+parameters! {
     /// Where pictures come from.
-    #[garde(dive)]
-    #[serde(default)]
-    pub camera: Camera,
+    pub struct Camera {
+        /// Topic of `sensor_msgs/Image`.
+        topic: String = "/camera/image_raw".to_owned() => read_only().not_empty(),
+        /// Topic of `sensor_msgs/CameraInfo`; empty: `camera_info` beside `topic`.
+        info_topic: String = String::new() => read_only(),
+    }
+}
+
+parameters! {
     /// The arm and its sensors.
-    #[garde(dive)]
-    pub robot: Robot,
-    /// Inverse kinematics.
-    #[garde(skip)]
-    #[serde(default)]
-    pub inverse_kinematics: InverseKinematicsConfig,
-    /// The search.
-    #[garde(skip)]
-    #[serde(default)]
-    pub planner: PlannerConfig,
-    /// Which plans are executed.
-    #[garde(skip)]
-    #[serde(default)]
-    pub validator: ValidatorConfig,
+    pub struct Robot {
+        /// First link of the chain; states and actions are in its frame.
+        base_frame: String => read_only().not_empty(),
+        /// Last link of the chain: the end effector.
+        tip_frame: String => read_only().not_empty(),
+        /// Topic of `sensor_msgs/JointState`.
+        joint_states_topic: String = "/joint_states".to_owned() => read_only().not_empty(),
+        /// Topic of `std_msgs/String` with the description of the arm, when `urdf` is empty.
+        description_topic: String = "/robot_description".to_owned() => read_only().not_empty(),
+        /// How long configuring waits for that.
+        description_timeout_s: f64 = 10.0 => read_only().unit("s").range(0.1..=600.0),
+        /// The gripper's joint.
+        gripper: GripperConfig,
+    }
+}
+
+parameters! {
     /// Timing of steps.
-    #[garde(dive)]
-    #[serde(default)]
-    pub execution: Execution,
-    /// Bounds that no command passes.
-    #[garde(skip)]
-    pub safety: GateConfig,
+    #[derive(Copy)]
+    pub struct Execution {
+        /// Most time from the frame taken to the action found; the best plan so far is used then.
+        deadline_ms: f64 = 250.0 => runtime().unit("ms").range(1.0..=600_000.0),
+        /// Least time from one plan to the next; 0 takes the model's rate.
+        period_ms: f64 = 0.0 => runtime().unit("ms").range(0.0..=60_000.0),
+        /// Wait after a motion for the arm to come to rest; the next frame is one taken after that.
+        settle_ms: f64 = 100.0 => runtime().unit("ms").range(0.0..=5_000.0),
+        /// How far a frame's stamp may lie outside the joint states received.
+        max_extrapolation_ms: f64 = 20.0 => read_only().unit("ms").range(0.0..=1_000.0),
+        /// A longer pause between two frames in the window starts it anew.
+        max_gap_s: f64 = 2.0 => read_only().unit("s").range(0.01..=60.0),
+    }
+}
+
+parameters! {
     /// Where commands go.
-    #[garde(dive)]
-    pub command: Command,
-}
-
-/// Whether plans become commands.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Mode {
-    /// Plan and report; there is nothing to send commands with.
-    #[default]
-    Shadow,
-    /// Plan and move the arm.
-    Active,
-}
-
-/// Where pictures come from.
-#[derive(Clone, Debug, Deserialize, Validate)]
-#[serde(default, deny_unknown_fields)]
-pub struct Camera {
-    /// Topic of `sensor_msgs/Image`.
-    #[garde(length(min = 1))]
-    pub topic: String,
-}
-
-impl Default for Camera {
-    fn default() -> Self {
-        Self { topic: "/camera/image_raw".to_owned() }
+    pub struct Command {
+        /// Topic of `trajectory_msgs/JointTrajectory`.
+        arm_topic: String => read_only().not_empty(),
+        /// Topic of `std_msgs/Float64MultiArray` with the position of the gripper's joint.
+        gripper_topic: String => read_only().not_empty(),
     }
-}
-
-/// The arm and its sensors.
-#[derive(Clone, Debug, Deserialize, Validate)]
-#[serde(deny_unknown_fields)]
-pub struct Robot {
-    /// First link of the chain; states and actions are in its frame.
-    #[garde(length(min = 1))]
-    pub base_frame: String,
-    /// Last link of the chain: the end effector.
-    #[garde(length(min = 1))]
-    pub tip_frame: String,
-    /// Topic of `sensor_msgs/JointState`.
-    #[garde(length(min = 1))]
-    #[serde(default = "joint_states")]
-    pub joint_states_topic: String,
-    /// The gripper's joint.
-    #[garde(skip)]
-    pub gripper: GripperConfig,
-}
-
-fn joint_states() -> String {
-    "/joint_states".to_owned()
-}
-
-/// Timing of steps.
-#[derive(Clone, Copy, Debug, Deserialize, Validate)]
-#[serde(default, deny_unknown_fields)]
-pub struct Execution {
-    /// Most time from the frame taken to the action found, ms; the best plan so far is used then.
-    #[garde(range(min = 1.0, max = 600_000.0))]
-    pub deadline_ms: f64,
-    /// Least time from one plan to the next, ms; 0 takes the model's rate.
-    #[garde(range(min = 0.0, max = 60_000.0))]
-    pub period_ms: f64,
-    /// Wait after a motion for the arm to come to rest, ms; the next frame is one taken after that.
-    #[garde(range(min = 0.0, max = 5_000.0))]
-    pub settle_ms: f64,
-    /// How far a frame's stamp may lie outside the joint states received, ms.
-    #[garde(range(min = 0.0, max = 1_000.0))]
-    pub max_extrapolation_ms: f64,
-    /// A longer pause between two frames in the window starts it anew, s.
-    #[garde(range(min = 0.01, max = 60.0))]
-    pub max_gap_s: f64,
-}
-
-impl Default for Execution {
-    fn default() -> Self {
-        Self { deadline_ms: 250.0, period_ms: 0.0, settle_ms: 100.0, max_extrapolation_ms: 20.0, max_gap_s: 2.0 }
-    }
-}
-
-/// Where commands go.
-#[derive(Clone, Debug, Deserialize, Validate)]
-#[serde(deny_unknown_fields)]
-pub struct Command {
-    /// Topic of `trajectory_msgs/JointTrajectory`.
-    #[garde(length(min = 1))]
-    pub arm_topic: String,
-    /// Topic of `std_msgs/Float64MultiArray` with the position of the gripper's joint.
-    #[garde(length(min = 1))]
-    pub gripper_topic: String,
 }

@@ -2,11 +2,13 @@
 //! and gate threads read without waiting.
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use rtrb::{Consumer, Producer, RingBuffer};
 use triple_buffer::{Input, Output, triple_buffer};
 
+use super::camera_info::CameraInfoCheck;
 use super::sole_source::SoleSource;
 use crate::camera::decode::{RawImage, to_rgb};
 use crate::camera::{Frame, captured_at};
@@ -105,6 +107,33 @@ pub struct FrameInput {
     clock: Arc<dyn Clock>,
     slot: Input<Frame>,
     number: u64,
+    copies: Option<FrameCopies>,
+    info: Option<Arc<CameraInfoCheck>>,
+}
+
+/// Where a frame is copied to when somebody asks for one.
+struct FrameCopies {
+    wanted: Arc<AtomicBool>,
+    to: SyncSender<Frame>,
+}
+
+/// Asks for the next frame that arrives, beside the planner.
+pub struct NextFrame {
+    wanted: Arc<AtomicBool>,
+    from: Receiver<Frame>,
+}
+
+impl NextFrame {
+    /// Asks for it; a frame that came for an earlier question is dropped.
+    pub fn ask(&self) {
+        while self.from.try_recv().is_ok() {}
+        self.wanted.store(true, Ordering::Release);
+    }
+
+    /// The frame, once it is there.
+    pub fn take(&self) -> Option<Frame> {
+        self.from.try_recv().ok()
+    }
 }
 
 /// The planner's end of the camera: always the newest frame.
@@ -119,10 +148,25 @@ pub fn frames(topic: &str, clock: Arc<dyn Clock>) -> (FrameInput, FrameOutput) {
     let (input, output) = triple_buffer(&Frame::default());
     let health = Arc::new(InputHealth::default());
     let gatekeeper = Gatekeeper { topic: topic.to_owned(), sole: SoleSource::new(), health: Arc::clone(&health) };
-    (FrameInput { gatekeeper, clock, slot: input, number: 0 }, FrameOutput { slot: output, health })
+    let input = FrameInput { gatekeeper, clock, slot: input, number: 0, copies: None, info: None };
+    (input, FrameOutput { slot: output, health })
 }
 
 impl FrameInput {
+    /// Lets others ask for a copy of a frame.
+    pub fn with_copies(mut self) -> (Self, NextFrame) {
+        let wanted = Arc::new(AtomicBool::new(false));
+        let (to, from) = sync_channel(1);
+        self.copies = Some(FrameCopies { wanted: Arc::clone(&wanted), to });
+        (self, NextFrame { wanted, from })
+    }
+
+    /// Tells `check` of every frame.
+    pub fn with_info(mut self, check: Arc<CameraInfoCheck>) -> Self {
+        self.info = Some(check);
+        self
+    }
+
     /// Takes one message. A picture that cannot be used is counted and said, and the last good one stays.
     pub fn take(&mut self, received: &Received<Image>) {
         let Received { message, source, arrived } = received;
@@ -155,7 +199,16 @@ impl FrameInput {
         frame.arrived = *arrived;
         frame.captured = captured;
         frame.number = self.number;
+        if let Some(copies) = &self.copies
+            && copies.wanted.swap(false, Ordering::AcqRel)
+        {
+            // Full only when nobody has fetched the last one, who then does not wait for this.
+            let _nobody_waits = copies.to.try_send(frame.clone());
+        }
         self.slot.publish();
+        if let Some(info) = &self.info {
+            info.saw_image(message);
+        }
         health.accept(captured);
     }
 }

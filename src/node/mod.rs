@@ -1,64 +1,78 @@
-//! The node: assembles camera, robot, world model, planner, gate and middleware, and runs them on their threads.
+//! The node: a managed node of ROS 2 that assembles camera, robot, world model, planner, gate and middleware, and runs
+//! them on their threads.
+//!
+//! [`Node`] lives as long as the process: the port, the life cycle, the services of operators, status, diagnostics and
+//! the log. [`configured::Configured`] is what `configure` makes and `cleanup` drops.
 
+pub mod camera_info;
+pub mod capture;
+pub mod configured;
+mod diagnostics;
+pub mod elites;
+pub mod endpoints;
 pub mod inputs;
+mod memory;
+pub mod model_view;
 pub mod motion;
+pub mod operator;
+pub mod outputs;
 pub mod planning;
 pub mod sink;
 pub mod sole_source;
 pub mod status;
 pub mod task;
+mod transitions;
 
-use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, TrySendError, sync_channel};
-use std::thread::JoinHandle;
+use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::time::Duration;
 
-use rtrb::RingBuffer;
-use triple_buffer::{Output, triple_buffer};
-
+use self::capture::CaptureService;
+use self::configured::Configured;
+use self::endpoints::EndpointWatch;
 use self::inputs::InputHealth;
-use self::motion::{Heartbeat, Motion, MotionReport, Requests};
-use self::planning::Planning;
-use self::sink::Sink;
-use self::status::{Identity, PlanningReport};
-use self::task::TaskMessage;
+use self::motion::MotionReport;
+use self::operator::{GateView, Operator};
+use self::status::{Identity, NodeView, Note, PlanningReport};
+use self::transitions::Underway;
 use crate::clock::{Clock, MonotonicTime};
-use crate::command::gripper::{GripperConfigError, GripperMapping};
-use crate::config::{Config, Mode};
-use crate::planner::{Planner, PlannerConfigError};
-use crate::robot::inverse::{InverseKinematics, InverseKinematicsConfigError};
-use crate::robot::joint_state::JointStateMapper;
-use crate::robot::urdf::{DescriptionError, RobotDescription};
-use crate::ros::messages::{
-    DiagnosticArray, DiagnosticStatus, Header, Image, JointState, SetBool, SetBoolResponse, StringMessage, Trigger,
-    TriggerResponse,
-};
-use crate::ros::port::{Port, PortError, PortExt, PublishError, Publisher, ServiceServer, Subscription};
+use crate::command::gripper::GripperConfigError;
+use crate::config::Config;
+use crate::planner::PlannerConfigError;
+use crate::robot::inverse::InverseKinematicsConfigError;
+use crate::robot::urdf::DescriptionError;
+use crate::ros::lifecycle::{Lifecycle, State};
+use crate::ros::messages::{DiagnosticArray, DiagnosticStatus, Header, Log};
+use crate::ros::port::{Port, PortError, PortExt as _, PublishError, Publisher};
 use crate::ros::qos::QosProfile;
-use crate::safety::gate::{CommandGate, GateConfigError};
-use crate::share;
-use crate::world_model::preprocess::Preprocessor;
-use crate::world_model::{GraphSelection, LoadOptions, ModelError, OnnxWorldModel, WorldModel};
+use crate::ros::rosout::RosoutLines;
+use crate::safety::gate::GateConfigError;
+use crate::world_model::ModelError;
 
-/// Shortest time between two looks at what is to be reported.
+/// Time between two looks at what has come and what is to be reported.
 const LOOK: Duration = Duration::from_millis(10);
 /// Longest time between two status messages.
 const STATUS_PERIOD: Duration = Duration::from_millis(200);
 /// Time between two diagnostics messages, as ROS tools expect.
 const DIAGNOSTICS_PERIOD: Duration = Duration::from_secs(1);
-/// After this long without a change of stamp, joint states may begin anew (a restarted driver).
-const JOINT_RESTART: Duration = Duration::from_millis(500);
-/// Task files that wait to be read.
-const TASK_REQUESTS: usize = 4;
 
-/// Why the node does not start or cannot go on.
+/// Why the node does not start, is not configured, or cannot go on.
 #[derive(Debug, thiserror::Error)]
 pub enum NodeError {
     /// The robot description.
     #[error(transparent)]
     Description(#[from] DescriptionError),
+    /// No robot description came.
+    #[error("no robot description on {topic} within {patience_s} s: {why}; set `urdf` or start robot_state_publisher")]
+    NoDescription {
+        /// The topic.
+        topic: String,
+        /// How long the node waited, s.
+        patience_s: f64,
+        /// What discovery says.
+        why: String,
+    },
     /// The gripper's settings.
     #[error(transparent)]
     Gripper(#[from] GripperConfigError),
@@ -74,6 +88,9 @@ pub enum NodeError {
     /// Settings of the planner.
     #[error(transparent)]
     Planner(#[from] PlannerConfigError),
+    /// Two tasks to begin with.
+    #[error("`task_file` and `goal.image` are both set; choose one")]
+    TwoTasks,
     /// The middleware.
     #[error(transparent)]
     Port(#[from] PortError),
@@ -86,269 +103,208 @@ pub enum NodeError {
         source: std::io::Error,
     },
     /// A thread ended that should not have.
-    #[error("thread `{0}` has ended unexpectedly; the arm was left at rest")]
+    #[error("thread `{0}` has ended unexpectedly; the arm was brought to rest")]
     ThreadEnded(&'static str),
-}
-
-/// What the node can be told from outside.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum TaskCommand {
-    /// Begin the task of this file.
-    Load(PathBuf),
+    /// Loading panicked.
+    #[error("configuring failed by an internal error; see the log")]
+    Panicked,
 }
 
 /// The running node.
 pub struct Node {
     port: Arc<dyn Port>,
     clock: Arc<dyn Clock>,
-    requests: Arc<Requests>,
-    gate_thread: Option<JoinHandle<()>>,
-    planning_thread: Option<JoinHandle<()>>,
-    commands_in: SyncSender<TaskCommand>,
-    commands: Receiver<TaskCommand>,
-    tasks: Option<SyncSender<TaskMessage>>,
+    config: Arc<Config>,
+    configs: (SyncSender<Arc<Config>>, Receiver<Arc<Config>>),
+    lifecycle: Lifecycle,
+    /// The callback that runs.
+    underway: Option<Underway>,
+    configured: Option<Configured>,
+    /// Tasks given in all configurations.
     tasks_given: u64,
-    preprocessor: Preprocessor,
-    identity: Identity,
-    camera: Arc<InputHealth>,
-    joints: Arc<InputHealth>,
-    planning: Output<PlanningReport>,
-    motion: Output<MotionReport>,
+    /// The node configures and activates itself and has not come to the end of that.
+    autostarting: bool,
+    operator: Operator,
+    capture: CaptureService,
+    watch: EndpointWatch,
+    progress: Note,
+    failure: String,
+    display: Display,
+    log: Option<(RosoutLines, Publisher<Log>)>,
+}
+
+/// The publishers that say how the node is doing, and what they last said.
+struct Display {
     status: Publisher<DiagnosticStatus>,
     diagnostics: Publisher<DiagnosticArray>,
-    _subscriptions: Vec<Subscription>,
-    _services: Vec<ServiceServer>,
+    node: String,
+    /// What is shown while nothing is configured.
+    nothing: (Identity, PlanningReport, MotionReport, InputHealth),
+    shown: Option<(State, u64, u64, status::TaskState, usize, crate::safety::state_machine::SafetyState)>,
+    last_status: Option<MonotonicTime>,
+    last_diagnostics: Option<MonotonicTime>,
 }
 
 impl Node {
-    /// Loads robot and model, starts the threads and joins the topics. The arm can move from here on, if the
-    /// configuration says so.
+    /// Offers the services and joins the topics that live as long as the process. Nothing is loaded yet; that is what
+    /// `configure` is for, which [`Self::spin`] asks for itself with `autostart`.
     ///
     /// # Errors
-    /// [`NodeError`], naming the file or setting; nothing runs then.
-    pub fn start(config: Config, port: Arc<dyn Port>, clock: Arc<dyn Clock>) -> Result<Self, NodeError> {
-        let description = RobotDescription::from_file(&share::locate(&config.urdf))?;
-        let chain = Arc::new(description.chain(&config.robot.base_frame, &config.robot.tip_frame)?);
-        let gripper_limits = description.joint_limits(&config.robot.gripper.joint)?;
-        let gripper = GripperMapping::new(&config.robot.gripper, &gripper_limits)?;
-        let kinematics = InverseKinematics::new(Arc::clone(&chain), config.inverse_kinematics.clone())?;
-
-        let options = LoadOptions {
-            runtime: config.inference.clone(),
-            graphs: GraphSelection::Horizon(config.planner.horizon),
-            max_batch: config.planner.max_batch,
-        };
-        let mut model =
-            OnnxWorldModel::load(&share::locate(&config.model), &options, &mut |line| tracing::info!("{line}"))?;
-        tracing::info!("{}: first runs", model.provider());
-        model.warm_up(config.planner.max_batch)?;
-        let spec = model.spec().clone();
-        let (provider, tokens, latent_dim) = (model.provider(), spec.tokens, spec.latent_dim);
-        tracing::info!(model = %spec.name, tokens, latent_dim, %provider, "world model loaded");
-        let planner = Planner::new(config.planner.clone(), &spec, Arc::clone(&clock))?;
-        let identity = Identity {
-            node: port.node().fully_qualified(),
-            model: spec.name.clone(),
-            optimizer: planner.optimizer_name().to_owned(),
-            provider: provider.to_string(),
-            provider_fallback: model.fallback_reason().unwrap_or_default().to_owned(),
-        };
-
-        let camera_topic = resolved(&*port, &config.camera.topic)?;
-        let joints_topic = resolved(&*port, &config.robot.joint_states_topic)?;
-        let (mut frame_in, frames) = inputs::frames(&camera_topic, Arc::clone(&clock));
-        let mapper = JointStateMapper::new(&chain, Some(&config.robot.gripper.joint), JOINT_RESTART);
-        let (mut joints_in, joints) = inputs::joints(&joints_topic, mapper);
-        let (camera_health, joints_health) = (Arc::clone(&frames.health), Arc::clone(&joints.health));
-
-        let sink = match config.mode {
-            Mode::Active => Sink::controllers(&*port, &config.command)?,
-            Mode::Shadow => Sink::Nowhere,
-        };
-        let gate = CommandGate::new(config.safety.clone(), Arc::clone(&chain), Some(gripper.clone()), sink)?;
-
-        let requests = Arc::new(Requests::default());
-        let heartbeat = Arc::new(Heartbeat::default());
-        let (proposals_in, proposals) = RingBuffer::new(1);
-        let (motion_to_planning, motion_of_planning) = triple_buffer(&MotionReport::default());
-        let (motion_to_main, motion) = triple_buffer(&MotionReport::default());
-        let (planning_report, planning) = triple_buffer(&PlanningReport::default());
-        let (tasks_in, tasks) = sync_channel(2);
-        let (commands_in, commands) = sync_channel(TASK_REQUESTS);
-
-        let status = port.publisher("~/status", QosProfile::DEFAULT)?;
-        let diagnostics = port.publisher("/diagnostics", QosProfile::DEFAULT)?;
-        let subscriptions = vec![
-            port.subscribe::<Image>(&config.camera.topic, QosProfile::SENSOR_DATA, move |m| frame_in.take(&m))?,
-            port.subscribe::<JointState>(&config.robot.joint_states_topic, QosProfile::SENSOR_DATA, move |m| {
-                joints_in.take(&m);
-            })?,
-            port.subscribe::<StringMessage>("~/load_task", QosProfile::DEFAULT, {
-                let commands_in = commands_in.clone();
-                move |received| {
-                    let load = TaskCommand::Load(PathBuf::from(received.message.data));
-                    if let Err(TrySendError::Full(TaskCommand::Load(path))) = commands_in.try_send(load) {
-                        tracing::warn!("{} ignored: {TASK_REQUESTS} tasks are waiting already", path.display());
-                    }
-                }
-            })?,
-        ];
-        let services = serve(&*port, &requests)?;
-
-        let gate_thread = Motion {
-            clock: Arc::clone(&clock),
-            gate,
-            mode: config.mode,
-            activate_at_start: true,
-            camera: Arc::clone(&camera_health),
-            joints: joints.newest,
-            heartbeat: Arc::clone(&heartbeat),
-            proposals,
-            reports: [motion_to_planning, motion_to_main],
-            requests: Arc::clone(&requests),
-        };
-        let planning_thread = Planning {
-            clock: Arc::clone(&clock),
-            model: Box::new(model),
-            planner,
-            preprocessor: Preprocessor::new(spec.image_size, spec.resize_filter),
-            kinematics,
-            gripper,
-            mode: config.mode,
-            execution: config.execution,
-            validator: config.validator,
-            frames,
-            joints: joints.queue,
-            tasks,
-            proposals: proposals_in,
-            motion: motion_of_planning,
-            report: planning_report,
-            heartbeat,
-        };
+    /// [`NodeError::Port`] when the middleware refuses.
+    pub fn start(config: Arc<Config>, port: Arc<dyn Port>, clock: Arc<dyn Clock>) -> Result<Self, NodeError> {
         Ok(Self {
-            gate_thread: Some(spawn("gate", move || gate_thread.run())?),
-            planning_thread: Some(spawn("planning", move || planning_thread.run())?),
+            lifecycle: Lifecycle::serve(&*port, Arc::clone(&clock))?,
+            operator: Operator::serve(&*port)?,
+            capture: CaptureService::serve(&*port)?,
+            display: Display {
+                status: port.publisher("~/status", QosProfile::DEFAULT)?,
+                diagnostics: port.publisher("/diagnostics", QosProfile::DEFAULT)?,
+                node: port.node().fully_qualified(),
+                nothing: Default::default(),
+                shown: None,
+                last_status: None,
+                last_diagnostics: None,
+            },
+            underway: None,
+            configured: None,
+            tasks_given: 0,
+            autostarting: config.autostart,
+            watch: EndpointWatch::default(),
+            progress: Note::default(),
+            failure: String::new(),
+            log: None,
+            configs: sync_channel(4),
+            config,
             port,
             clock,
-            requests,
-            commands_in,
-            commands,
-            tasks: Some(tasks_in),
-            tasks_given: 0,
-            preprocessor: Preprocessor::new(spec.image_size, spec.resize_filter),
-            identity,
-            camera: camera_health,
-            joints: joints_health,
-            planning,
-            motion,
-            status,
-            diagnostics,
-            _subscriptions: subscriptions,
-            _services: services,
         })
     }
 
-    /// Queues a command for [`Self::spin`]. False when too many are waiting; then nothing happens.
-    pub fn command(&self, command: TaskCommand) -> bool {
-        self.commands_in.try_send(command).is_ok()
-    }
-
-    /// Reads task files and publishes status until `stop` is set.
+    /// Publishes these lines of the log on `/rosout` from now on.
     ///
     /// # Errors
-    /// [`NodeError::ThreadEnded`] when a thread has died. The gate brings the arm to rest before.
+    /// [`NodeError::Port`] when the middleware refuses.
+    pub fn publish_log(&mut self, lines: RosoutLines) -> Result<(), NodeError> {
+        self.log = Some((RosoutLines::advertise(&*self.port)?, lines)).map(|(publisher, lines)| (lines, publisher));
+        Ok(())
+    }
+
+    /// Where new settings may be put, from any thread; the newest counts when the node is configured next.
+    pub fn settings_in(&self) -> SyncSender<Arc<Config>> {
+        self.configs.0.clone()
+    }
+
+    /// Runs the life cycle, takes tasks and publishes status until `stop` is set.
+    ///
+    /// # Errors
+    /// With `autostart` only: why the node could not be configured, or [`NodeError::ThreadEnded`] when a thread has died.
+    /// Otherwise such things are for the life cycle, and the node goes on.
     pub fn spin(&mut self, stop: &AtomicBool) -> Result<(), NodeError> {
-        let mut last_status: Option<MonotonicTime> = None;
-        let mut last_diagnostics: Option<MonotonicTime> = None;
-        let mut shown = None;
+        if self.autostarting {
+            self.begin("configure");
+        }
         while !stop.load(Ordering::Relaxed) {
-            match self.commands.recv_timeout(LOOK) {
-                Ok(TaskCommand::Load(path)) => self.load_task(&path),
-                // This node holds a sender itself, so the channel never closes.
-                Err(RecvTimeoutError::Timeout | RecvTimeoutError::Disconnected) => {}
-            }
-            for (name, thread) in [("gate", &self.gate_thread), ("planning", &self.planning_thread)] {
-                if thread.as_ref().is_none_or(JoinHandle::is_finished) {
-                    return Err(NodeError::ThreadEnded(name));
-                }
-            }
-            let now = self.clock.monotonic();
-            let due = |last: Option<MonotonicTime>, period| last.is_none_or(|last| now.since(last) >= period);
-            let planning = self.planning.read();
-            let motion = self.motion.read();
-            let fresh =
-                Some((planning.plan_id, planning.task_id, planning.task_state, planning.goal_index, motion.state));
-            if fresh != shown || due(last_status, STATUS_PERIOD) {
-                let message = status::status(&self.identity, planning, motion, &self.camera, &self.joints, now);
-                report_failure(self.status.publish(&message));
-                if due(last_diagnostics, DIAGNOSTICS_PERIOD) {
-                    let header = Header { stamp: self.clock.ros().into(), ..Header::default() };
-                    report_failure(self.diagnostics.publish(&DiagnosticArray { header, status: vec![message] }));
-                    last_diagnostics = Some(now);
-                }
-                shown = fresh;
-                last_status = Some(now);
-            }
+            self.turn()?;
+            std::thread::sleep(LOOK);
         }
         Ok(())
     }
 
-    fn load_task(&mut self, path: &Path) {
-        self.tasks_given += 1;
-        let task = task::load(path, &mut self.preprocessor).map_err(|error| {
-            tracing::error!("task refused: {error}");
-            Arc::from(error.to_string())
-        });
-        let message = TaskMessage { id: self.tasks_given, file: Arc::from(path.to_string_lossy()), task };
-        // Not `send`: status has to go on when planning hangs.
-        if self.tasks.as_ref().is_some_and(|tasks| tasks.try_send(message).is_err()) {
-            tracing::error!("{}: the planning thread takes no task now", path.display());
-        }
+    /// State of the managed node.
+    pub fn state(&self) -> State {
+        self.lifecycle.state()
     }
 
-    /// Brings the arm to rest, ends the threads and leaves the network.
-    pub fn shutdown(mut self) {
-        self.requests.end.store(true, Ordering::Relaxed);
-        self.tasks = None;
-        for thread in [self.gate_thread.take(), self.planning_thread.take()].into_iter().flatten() {
-            if thread.join().is_err() {
-                tracing::error!("a thread of the node had panicked");
+    fn turn(&mut self) -> Result<(), NodeError> {
+        while let Ok(config) = self.configs.1.try_recv() {
+            self.config = config;
+        }
+        self.run_lifecycle()?;
+        let now = self.clock.monotonic();
+        let state = self.lifecycle.state();
+        let gate = self.configured.as_mut().map(|c| {
+            let report = c.motion.read();
+            GateView { requests: &c.requests, report, mode: c.mode }
+        });
+        self.operator.turn(state, gate, now);
+        self.capture.turn(self.configured.as_mut(), &self.config.goal, now);
+        if let Some(configured) = &mut self.configured {
+            while let Ok(source) = configured.asked_tasks.try_recv() {
+                configured.give(&source, &self.config.goal);
             }
+            if state == State::Active {
+                configured.outputs.show_plan(configured.planning.read());
+                let Configured { outputs, seen, goals, .. } = configured;
+                outputs.show_view(seen, goals, &self.watch, &*self.clock);
+            }
+        }
+        let needed = self.configured.as_ref().map(|c| &*c.needed).unwrap_or_default();
+        self.watch.turn(&*self.port, needed, now);
+        self.show(now);
+        if let Some((lines, publisher)) = &self.log {
+            lines.publish(publisher);
+        }
+        Ok(())
+    }
+
+    /// Publishes status and diagnostics, when something has changed or it is time to.
+    fn show(&mut self, now: MonotonicTime) {
+        let (nothing_known, nothing_planned, nothing_moved, nothing_came) = &self.display.nothing;
+        let (identity, planning, motion, camera, joints, info) = match &mut self.configured {
+            Some(c) => {
+                let info = c.camera_info.problem();
+                (&c.identity, c.planning.read(), c.motion.read(), &*c.camera, &*c.joints, info)
+            }
+            None => (nothing_known, nothing_planned, nothing_moved, nothing_came, nothing_came, None),
+        };
+        let lifecycle = self.lifecycle.state();
+        let fresh = Some((
+            lifecycle,
+            planning.plan_id,
+            planning.task_id,
+            planning.task_state,
+            planning.goal_index,
+            motion.state,
+        ));
+        let due = |last: Option<MonotonicTime>, period| last.is_none_or(|last| now.since(last) >= period);
+        if fresh == self.display.shown && !due(self.display.last_status, STATUS_PERIOD) {
+            return;
+        }
+        let topics: Vec<&str> = self.watch.problems().collect();
+        let progress = if lifecycle == State::Configuring { self.progress.get() } else { String::new() };
+        let view = NodeView {
+            node: &self.display.node,
+            lifecycle,
+            progress: &progress,
+            failure: &self.failure,
+            topics: &topics,
+            identity,
+            planning,
+            motion,
+            camera,
+            camera_info: info.as_deref(),
+            joints,
+            now,
+        };
+        report_failure(self.display.status.publish(&view.status()));
+        if due(self.display.last_diagnostics, DIAGNOSTICS_PERIOD) {
+            let header = Header { stamp: self.clock.ros().into(), ..Header::default() };
+            let status = diagnostics::entries(&view);
+            report_failure(self.display.diagnostics.publish(&DiagnosticArray { header, status }));
+            self.display.last_diagnostics = Some(now);
+        }
+        self.display.shown = fresh;
+        self.display.last_status = Some(now);
+    }
+
+    /// Brings the arm to rest, ends the threads and leaves the network. Waits for a model that is being loaded.
+    pub fn shutdown(mut self) {
+        self.end_lifecycle();
+        if let Some((lines, publisher)) = &self.log {
+            lines.publish(publisher);
         }
         self.port.shutdown();
     }
-}
-
-/// `~/enable`, `~/stop`, `~/reset`: they set a flag that the gate looks at within [`motion::TICK`]; a stop wakes it.
-fn serve(port: &dyn Port, requests: &Arc<Requests>) -> Result<Vec<ServiceServer>, PortError> {
-    let done = |message: &str| TriggerResponse { success: true, message: message.to_owned() };
-    let enable = Arc::clone(requests);
-    let stop = Arc::clone(requests);
-    let reset = Arc::clone(requests);
-    Ok(vec![
-        port.serve::<SetBool>("~/enable", move |request| {
-            let flag = if request.data { &enable.enable } else { &enable.disable };
-            flag.store(true, Ordering::Release);
-            SetBoolResponse { success: true, message: "asked for; see ~/status".to_owned() }
-        })?,
-        port.serve::<Trigger>("~/stop", move |_request| {
-            stop.stop.store(true, Ordering::Release);
-            stop.wake();
-            done("stopping; ~/reset ends the stop")
-        })?,
-        port.serve::<Trigger>("~/reset", move |_request| {
-            reset.reset.store(true, Ordering::Release);
-            done("asked for; see ~/status")
-        })?,
-    ])
-}
-
-fn resolved(port: &dyn Port, name: &str) -> Result<String, NodeError> {
-    port.resolve(name).map_err(|error| NodeError::Port(PortError::Name(error)))
-}
-
-fn spawn(name: &'static str, body: impl FnOnce() + Send + 'static) -> Result<JoinHandle<()>, NodeError> {
-    std::thread::Builder::new().name(name.to_owned()).spawn(body).map_err(|source| NodeError::Thread { name, source })
 }
 
 /// Status is for people: if it cannot be sent, the log says so and the node goes on.

@@ -92,6 +92,8 @@ pub struct Answer {
 /// What the gate thread last did. Cloning it allocates nothing.
 #[derive(Clone, Debug, Default)]
 pub struct MotionReport {
+    /// Counts the turns of the gate: a request made before turn n has been served in the report of turn n + 1.
+    pub turn: u64,
     /// State of the safety machine.
     pub state: SafetyState,
     /// Why it holds, faulted or waits.
@@ -180,6 +182,7 @@ impl<S: CommandSink> Motion<S> {
                 let refusal = result.err().map(|refusal| Arc::from(refusal.to_string()));
                 report.answer = Some(Answer { id, refusal });
             }
+            report.turn += 1;
             report.state = self.gate.state();
             report.motion_ends = self.gate.motion_ends_at().unwrap_or_default();
             report.at_rest = now >= report.motion_ends;

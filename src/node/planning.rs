@@ -8,7 +8,9 @@ use nalgebra::UnitQuaternion;
 use rtrb::{Consumer, Producer};
 use triple_buffer::{Input, Output};
 
+use super::elites::Elites;
 use super::inputs::FrameOutput;
+use super::model_view::SeenInput;
 use super::motion::{Heartbeat, MotionReport, Numbered};
 use super::status::{PlanningReport, TaskState};
 use super::task::{LoadedTask, TaskMessage};
@@ -16,6 +18,7 @@ use crate::clock::{Clock, MonotonicTime};
 use crate::command::gripper::GripperMapping;
 use crate::config::{Execution, Mode};
 use crate::planner::goal_sequence::{Decision, GoalSequence};
+use crate::planner::optimizer::{CandidateBatch, Evaluation};
 use crate::planner::validator::{ValidatorConfig, Verdict, validate};
 use crate::planner::{Plan, PlanError, PlanRequest, Planner, Stop};
 use crate::robot::inverse::{InverseKinematics, InverseKinematicsError};
@@ -91,6 +94,8 @@ pub struct Planning {
     pub motion: Output<MotionReport>,
     /// To the main thread.
     pub report: Input<PlanningReport>,
+    /// Likewise, what the model sees.
+    pub seen: SeenInput,
     /// Written at every turn of the loop: the planner is alive.
     pub heartbeat: Arc<Heartbeat>,
 }
@@ -102,6 +107,7 @@ struct State {
     input: Vec<f32>,
     /// Of the newest frame, until it enters the window.
     latent: Latent,
+    elites: Elites,
     task: Option<ActiveTask>,
     /// Proposal whose answer has not come yet.
     waiting_for: Option<u64>,
@@ -137,6 +143,7 @@ impl Planning {
             window: Window::new(context, latent_len, self.execution.max_gap_s),
             input: vec![0.0; self.model.spec().frame_len()],
             latent: Latent::zeros(latent_len),
+            elites: Elites::default(),
             task: None,
             waiting_for: None,
             next_proposal: 1,
@@ -288,7 +295,9 @@ impl Planning {
         let rotation = *task.rotation.get_or_insert(base_from_tip.rotation);
 
         let newest = state.window.newest().map(|(latent, _)| latent.host()).unwrap_or_default();
-        if !advance(task, newest, self.planner.config().energy, &mut state.report) {
+        let goes_on = advance(task, newest, self.planner.config().energy, &mut state.report);
+        self.seen.show(state.report.task_id, state.report.goal_index, state.report.energy, &state.input);
+        if !goes_on {
             state.task = None;
             return Ok(());
         }
@@ -300,9 +309,14 @@ impl Planning {
         let previous = state.previous.as_ref().filter(|(_, goal)| *goal == goal_index).map(|(plan, _)| plan);
         let plan_id = state.report.plan_id;
         let request = PlanRequest { context, goal, deadline: Some(deadline), plan_id, previous };
-        let plan = self.planner.plan(&mut *self.model, &request)?;
+        state.elites.clear();
+        let mut observe = |batch: &CandidateBatch, evaluation: &Evaluation<'_>| state.elites.observe(batch, evaluation);
+        let plan = self.planner.plan_observed(&mut *self.model, &request, &mut observe)?;
         let planned_at = self.clock.monotonic();
         note_plan(&mut state.report, &plan, planned_at.since(started), planned_at > deadline);
+        state.report.planned_from = robot;
+        state.report.frame_stamp = stamp;
+        state.report.elites = state.elites.ways(self.planner.action_space(), robot);
         match validate(&plan, self.planner.action_space(), &self.validator) {
             Verdict::Accept => {}
             Verdict::Hold(why) | Verdict::Fail(why) => return Err(StepError::Rejected(why)),
@@ -395,7 +409,7 @@ fn note_plan(report: &mut PlanningReport, plan: &Plan, took: Duration, late: boo
     report.planning_ms = took.as_secs_f64() * 1e3;
     report.predictor_calls = plan.predictor_calls as u64;
     report.planned_energy = plan.energy;
-    report.action = plan.actions.first().copied().unwrap_or_default();
+    report.actions = plan.actions.clone();
     if late || plan.stop == Stop::Deadline {
         report.deadline_misses += 1;
     }

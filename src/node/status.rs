@@ -1,11 +1,16 @@
-//! What the node says of itself: `~/status` and `/diagnostics`.
+//! What the node says of itself: `~/status`.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
+use arrayvec::ArrayVec;
+
+use super::elites::{ELITES, Elite};
 use super::inputs::InputHealth;
 use super::motion::MotionReport;
-use crate::clock::MonotonicTime;
-use crate::robot::pose::Action;
+use crate::clock::{MonotonicTime, RosTime};
+use crate::planner::action_space::MAX_HORIZON;
+use crate::robot::pose::{Action, RobotState};
+use crate::ros::lifecycle::State;
 use crate::ros::messages::{DiagnosticStatus, KeyValue};
 use crate::safety::state_machine::SafetyState;
 
@@ -24,7 +29,8 @@ pub enum TaskState {
 }
 
 impl TaskState {
-    fn name(self) -> &'static str {
+    /// Its name in status.
+    pub fn name(self) -> &'static str {
         match self {
             Self::None => "none",
             Self::Running => "running",
@@ -67,8 +73,14 @@ pub struct PlanningReport {
     pub deadline_misses: u64,
     /// Frames that were planned from.
     pub frames_used: u64,
-    /// First action of the last plan.
-    pub action: Action,
+    /// When the frame of the last plan was taken.
+    pub frame_stamp: RosTime,
+    /// State of the end effector that the last plan begins at.
+    pub planned_from: RobotState,
+    /// Actions of the last plan, [H].
+    pub actions: ArrayVec<Action, MAX_HORIZON>,
+    /// The best candidates of the last plan, best first.
+    pub elites: ArrayVec<Elite, ELITES>,
     /// Why there is no plan or no motion, or the last refusal.
     pub problem: Option<Arc<str>>,
 }
@@ -91,17 +103,18 @@ impl Default for PlanningReport {
             predictor_calls: 0,
             deadline_misses: 0,
             frames_used: 0,
-            action: Action::default(),
+            frame_stamp: RosTime::default(),
+            planned_from: RobotState::default(),
+            actions: ArrayVec::new(),
+            elites: ArrayVec::new(),
             problem: None,
         }
     }
 }
 
-/// What does not change while the node runs.
-#[derive(Clone, Debug)]
+/// What does not change while the node is configured.
+#[derive(Clone, Debug, Default)]
 pub struct Identity {
-    /// Node name.
-    pub node: String,
     /// Model name.
     pub model: String,
     /// Optimizer name.
@@ -112,91 +125,201 @@ pub struct Identity {
     pub provider_fallback: String,
 }
 
-/// The status message.
-pub fn status(
-    identity: &Identity,
-    planning: &PlanningReport,
-    motion: &MotionReport,
-    camera: &InputHealth,
-    joints: &InputHealth,
-    now: MonotonicTime,
-) -> DiagnosticStatus {
-    let state = motion.state.to_string();
-    let problem = [
-        motion.reason.as_deref().map(str::to_owned),
-        camera.problem(),
-        joints.problem(),
-        planning.problem.as_deref().map(str::to_owned),
-    ]
-    .into_iter()
-    .flatten()
-    .collect::<Vec<_>>()
-    .join("; ");
-    let level = match motion.state {
-        SafetyState::Faulted => DiagnosticStatus::ERROR,
-        SafetyState::Holding => DiagnosticStatus::WARN,
-        _ if !problem.is_empty() || !identity.provider_fallback.is_empty() => DiagnosticStatus::WARN,
-        _ => DiagnosticStatus::OK,
-    };
-    let goal = match planning.task_state {
-        TaskState::Running => format!(
-            ", goal {} of {} ({}), energy {:.3}",
-            planning.goal_index + 1,
-            planning.goal_count,
-            planning.goal,
-            planning.energy
-        ),
-        _ => String::new(),
-    };
-    let fallback = match &*identity.provider_fallback {
-        "" => String::new(),
-        reason => format!(", on `{}` because {reason}", identity.provider),
-    };
-    let message = format!(
-        "{state}, task {}{goal}{}{problem}{fallback}",
-        planning.task_state.name(),
-        if problem.is_empty() { "" } else { ": " }
-    );
-    let age_ms = |health: &InputHealth| match health.age_s(now) {
-        Some(age_s) => format!("{:.1}", age_s * 1e3),
-        None => "never".to_owned(),
-    };
-    let a = planning.action.0;
-    DiagnosticStatus {
-        level,
-        name: identity.node.clone(),
-        message,
-        hardware_id: String::new(),
-        values: vec![
-            KeyValue::new("state", &state),
-            KeyValue::new("task", &planning.task),
-            KeyValue::new("task_file", &planning.task_file),
-            KeyValue::new("task_state", planning.task_state.name()),
-            KeyValue::new("task_id", planning.task_id),
-            KeyValue::new("error", problem),
-            KeyValue::new("goal", &planning.goal),
-            KeyValue::new("goal_index", planning.goal_index),
-            KeyValue::new("goal_count", planning.goal_count),
-            KeyValue::new("goal_step", planning.goal_step),
-            KeyValue::new("energy", planning.energy),
-            KeyValue::new("planned_energy", planning.planned_energy),
-            KeyValue::new("plan_id", planning.plan_id),
-            KeyValue::new("planning_ms", format!("{:.3}", planning.planning_ms)),
-            KeyValue::new("predictor_calls", planning.predictor_calls),
-            KeyValue::new("deadline_misses", planning.deadline_misses),
-            KeyValue::new("frames_received", camera.accepted()),
-            KeyValue::new("frames_dropped", camera.accepted().saturating_sub(planning.frames_used)),
-            KeyValue::new("frames_refused", camera.rejected()),
-            KeyValue::new("joint_states_refused", joints.rejected()),
-            KeyValue::new("commands_sent", motion.sent),
-            KeyValue::new("commands_refused", motion.refused),
-            KeyValue::new("action", format!("{:.4} {:.4} {:.4} {:.3}", a[0], a[1], a[2], a[6])),
-            KeyValue::new("optimizer", &identity.optimizer),
-            KeyValue::new("model", &identity.model),
-            KeyValue::new("provider", &identity.provider),
-            KeyValue::new("provider_fallback", &identity.provider_fallback),
-            KeyValue::new("frame_age_ms", age_ms(camera)),
-            KeyValue::new("joint_state_age_ms", age_ms(joints)),
-        ],
+/// A line for people that one thread writes and another shows.
+#[derive(Clone, Debug, Default)]
+pub struct Note(Arc<Mutex<String>>);
+
+impl Note {
+    /// Writes it.
+    pub fn set(&self, text: impl Into<String>) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = text.into();
+    }
+
+    /// Reads it.
+    pub fn get(&self) -> String {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+}
+
+/// The node as `~/status` and `/diagnostics` show it.
+#[derive(Clone, Copy)]
+pub struct NodeView<'a> {
+    /// Full name of the node.
+    pub node: &'a str,
+    /// State of the managed node.
+    pub lifecycle: State,
+    /// What is being loaded, while the node is configured.
+    pub progress: &'a str,
+    /// Why the last transition failed; empty when it did not.
+    pub failure: &'a str,
+    /// What is wrong with topics.
+    pub topics: &'a [&'a str],
+    /// What was loaded.
+    pub identity: &'a Identity,
+    /// What the planning thread last did.
+    pub planning: &'a PlanningReport,
+    /// What the gate thread last did.
+    pub motion: &'a MotionReport,
+    /// The camera.
+    pub camera: &'a InputHealth,
+    /// What is wrong with its `camera_info`.
+    pub camera_info: Option<&'a str>,
+    /// The joint states.
+    pub joints: &'a InputHealth,
+    /// The monotonic clock.
+    pub now: MonotonicTime,
+}
+
+impl NodeView<'_> {
+    /// Everything that is wrong, in one line.
+    fn problem(&self) -> String {
+        let failure = (!self.failure.is_empty()).then(|| self.failure.to_owned());
+        let planning = self.planning.problem.as_deref().map(str::to_owned);
+        let mut problems: Vec<String> = failure
+            .into_iter()
+            .chain(self.motion.reason.as_deref().map(str::to_owned))
+            .chain(self.camera.problem())
+            .chain(self.camera_info.map(str::to_owned))
+            .chain(self.joints.problem())
+            .chain(self.topics.iter().map(|&problem| problem.to_owned()))
+            .chain(planning)
+            .collect();
+        problems.dedup();
+        problems.join("; ")
+    }
+
+    fn level(&self, problem: &str) -> u8 {
+        match (self.lifecycle, self.motion.state) {
+            (State::Finalized | State::ErrorProcessing, _) | (_, SafetyState::Faulted) => DiagnosticStatus::ERROR,
+            (State::Unconfigured, _) if !self.failure.is_empty() => DiagnosticStatus::ERROR,
+            (_, SafetyState::Holding) => DiagnosticStatus::WARN,
+            _ if !problem.is_empty() || !self.identity.provider_fallback.is_empty() => DiagnosticStatus::WARN,
+            _ => DiagnosticStatus::OK,
+        }
+    }
+
+    /// One line about everything.
+    fn headline(&self, problem: &str) -> String {
+        let Self { identity, planning, motion, lifecycle, .. } = self;
+        let because = if problem.is_empty() { String::new() } else { format!(": {problem}") };
+        match lifecycle {
+            State::Active => {}
+            State::Configuring => return format!("{lifecycle}: {}{because}", self.progress),
+            _ => return format!("{lifecycle}{because}"),
+        }
+        let goal = match planning.task_state {
+            TaskState::Running => format!(
+                ", goal {} of {} ({}), energy {:.3}",
+                planning.goal_index + 1,
+                planning.goal_count,
+                planning.goal,
+                planning.energy
+            ),
+            _ => String::new(),
+        };
+        let fallback = match &*identity.provider_fallback {
+            "" => String::new(),
+            reason => format!(", on `{}` because {reason}", identity.provider),
+        };
+        format!("{}, task {}{goal}{because}{fallback}", motion.state, planning.task_state.name())
+    }
+
+    /// Level and one line, for diagnostics.
+    pub fn summary(&self) -> (u8, String) {
+        let problem = self.problem();
+        (self.level(&problem), self.headline(&problem))
+    }
+
+    /// The status message.
+    pub fn status(&self) -> DiagnosticStatus {
+        let Self { identity, planning, motion, camera, joints, .. } = self;
+        let problem = self.problem();
+        let (level, message) = (self.level(&problem), self.headline(&problem));
+        let age_ms = |health: &InputHealth| match health.age_s(self.now) {
+            Some(age_s) => format!("{:.1}", age_s * 1e3),
+            None => "never".to_owned(),
+        };
+        let a = planning.actions.first().copied().unwrap_or_default().0;
+        DiagnosticStatus {
+            level,
+            name: self.node.to_owned(),
+            message,
+            hardware_id: String::new(),
+            values: vec![
+                KeyValue::new("lifecycle", self.lifecycle),
+                KeyValue::new("progress", self.progress),
+                KeyValue::new("state", motion.state),
+                KeyValue::new("task", &planning.task),
+                KeyValue::new("task_file", &planning.task_file),
+                KeyValue::new("task_state", planning.task_state.name()),
+                KeyValue::new("task_id", planning.task_id),
+                KeyValue::new("error", problem),
+                KeyValue::new("goal", &planning.goal),
+                KeyValue::new("goal_index", planning.goal_index),
+                KeyValue::new("goal_count", planning.goal_count),
+                KeyValue::new("goal_step", planning.goal_step),
+                KeyValue::new("energy", planning.energy),
+                KeyValue::new("planned_energy", planning.planned_energy),
+                KeyValue::new("plan_id", planning.plan_id),
+                KeyValue::new("planning_ms", format!("{:.3}", planning.planning_ms)),
+                KeyValue::new("predictor_calls", planning.predictor_calls),
+                KeyValue::new("deadline_misses", planning.deadline_misses),
+                KeyValue::new("frames_received", camera.accepted()),
+                KeyValue::new("frames_dropped", camera.accepted().saturating_sub(planning.frames_used)),
+                KeyValue::new("frames_refused", camera.rejected()),
+                KeyValue::new("joint_states_refused", joints.rejected()),
+                KeyValue::new("commands_sent", motion.sent),
+                KeyValue::new("commands_refused", motion.refused),
+                KeyValue::new("action", format!("{:.4} {:.4} {:.4} {:.3}", a[0], a[1], a[2], a[6])),
+                KeyValue::new("optimizer", &identity.optimizer),
+                KeyValue::new("model", &identity.model),
+                KeyValue::new("provider", &identity.provider),
+                KeyValue::new("provider_fallback", &identity.provider_fallback),
+                KeyValue::new("frame_age_ms", age_ms(camera)),
+                KeyValue::new("joint_state_age_ms", age_ms(joints)),
+            ],
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn shown(lifecycle: State, failure: &str, state: SafetyState) -> DiagnosticStatus {
+        let (identity, planning, health) = (Identity::default(), PlanningReport::default(), InputHealth::default());
+        let motion = MotionReport { state, ..MotionReport::default() };
+        NodeView {
+            node: "/planner",
+            lifecycle,
+            progress: "loading",
+            failure,
+            topics: &["no publisher on /camera yet"],
+            identity: &identity,
+            planning: &planning,
+            motion: &motion,
+            camera: &health,
+            camera_info: None,
+            joints: &health,
+            now: MonotonicTime(1),
+        }
+        .status()
+    }
+
+    #[test]
+    fn the_line_begins_with_what_matters_in_each_state_of_the_node() {
+        let message = |lifecycle| shown(lifecycle, "", SafetyState::Shadow).message;
+        assert_eq!(message(State::Configuring), "configuring: loading: no publisher on /camera yet");
+        assert_eq!(message(State::Inactive), "inactive: no publisher on /camera yet");
+        assert_eq!(message(State::Active), "shadow, task none: no publisher on /camera yet");
+    }
+
+    #[test]
+    fn a_failure_to_configure_is_an_error_and_a_missing_publisher_a_warning() {
+        let level = |lifecycle, failure, state| shown(lifecycle, failure, state).level;
+        assert_eq!(level(State::Unconfigured, "no model", SafetyState::Inactive), DiagnosticStatus::ERROR);
+        assert_eq!(level(State::Unconfigured, "", SafetyState::Inactive), DiagnosticStatus::WARN);
+        assert_eq!(level(State::Active, "", SafetyState::Faulted), DiagnosticStatus::ERROR);
+        assert_eq!(level(State::Finalized, "", SafetyState::Inactive), DiagnosticStatus::ERROR);
     }
 }

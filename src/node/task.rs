@@ -1,21 +1,64 @@
 //! Tasks: read on the main thread, pictures and all, so that the planning thread never touches a file.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use crate::camera::decode::{FrameError, RawImage, to_rgb};
 use crate::camera::file::{self, PictureError};
-use crate::planner::goal_sequence::{Task, TaskError};
+use crate::config::parameter::{parameters, runtime};
+use crate::planner::goal_sequence::{Goal, OnTimeout, Switch, Task, TaskError};
+use crate::ros::messages::Image;
 use crate::share;
 use crate::world_model::preprocess::{PreprocessError, Preprocessor, RgbView};
+
+parameters! {
+    /// Goals that come as one picture: from a file, a topic, or the camera.
+    pub struct GoalConfig {
+        /// Goal image to begin with at activation; empty: none.
+        image: PathBuf = PathBuf::new() => runtime(),
+        /// Actions allowed towards such a goal.
+        max_steps: u32 = 100 => runtime().range(1..=1_000_000),
+        /// Energy below which it may count as reached.
+        energy_below: f64 = Switch::default().energy_below => runtime().range(0.0..=1e6),
+        /// Steps over which the energy has to be settled; 0: the threshold alone decides.
+        settle_steps: usize = Switch::default().settle_steps => runtime().range(0..=64),
+        /// Largest difference between the energies of these steps.
+        settle_change: f64 = Switch::default().settle_change => runtime().range(0.0..=1e6),
+    }
+}
+
+/// Where a task comes from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum TaskSource {
+    /// A task file.
+    File(PathBuf),
+    /// A goal image file.
+    GoalFile(PathBuf),
+    /// A goal image from a topic.
+    GoalMessage(Box<Image>),
+    /// A frame of the camera: width, height, and pixels in RGB.
+    GoalFrame(u32, u32, Vec<u8>),
+}
+
+impl TaskSource {
+    /// What status calls it.
+    pub fn name(&self) -> String {
+        match self {
+            Self::File(path) | Self::GoalFile(path) => path.display().to_string(),
+            Self::GoalMessage(_) => "~/goal_image".to_owned(),
+            Self::GoalFrame(..) => "~/capture_goal".to_owned(),
+        }
+    }
+}
 
 /// What the main thread tells the planning thread.
 #[derive(Debug)]
 pub struct TaskMessage {
     /// Counts the tasks given, from 1.
     pub id: u64,
-    /// The file, as it was given.
+    /// The file, as it was given, or the topic or service.
     pub file: Arc<str>,
-    /// The task, or why there is none.
+    /// The task, or why there is none (any more).
     pub task: Result<LoadedTask, Arc<str>>,
 }
 
@@ -27,7 +70,7 @@ pub struct LoadedTask {
     /// Names of the goals.
     pub goal_names: Vec<Arc<str>>,
     /// Goal images as model input, `[goals, S, S, 3]`.
-    pub pictures: Vec<f32>,
+    pub pictures: Arc<[f32]>,
 }
 
 /// Why a task cannot be begun.
@@ -36,6 +79,14 @@ pub enum LoadError {
     /// The task file is not in order.
     #[error(transparent)]
     Task(#[from] TaskError),
+    /// A goal image message cannot be used.
+    #[error("{topic}: {source}")]
+    Message {
+        /// Where it came from.
+        topic: String,
+        /// What is wrong with it.
+        source: FrameError,
+    },
     /// A goal image is missing or broken.
     #[error("goal `{goal}`: {source}")]
     Picture {
@@ -54,20 +105,71 @@ pub enum LoadError {
     },
 }
 
-/// Reads a task file and its goal images, and brings the images to the model's size by the way that camera frames take.
+/// Reads a task, and brings its goal images to the model's size by the way that camera frames take.
 ///
 /// # Errors
 /// [`LoadError`], naming the file, the field or the goal.
-pub fn load(path: &Path, preprocessor: &mut Preprocessor) -> Result<LoadedTask, LoadError> {
-    let task = Task::load(&share::locate(path))?;
+pub fn load(
+    source: &TaskSource,
+    settings: &GoalConfig,
+    preprocessor: &mut Preprocessor,
+) -> Result<LoadedTask, LoadError> {
+    match source {
+        TaskSource::File(path) => {
+            let task = Task::load(&share::locate(path))?;
+            let pictures =
+                task.goals.iter().map(|goal| picture(&goal.name, &goal.image)).collect::<Result<Vec<_>, _>>()?;
+            prepare(task, &pictures, preprocessor)
+        }
+        TaskSource::GoalFile(path) => {
+            one_goal(source, path, picture(&source.name(), &share::locate(path))?, settings, preprocessor)
+        }
+        TaskSource::GoalMessage(image) => {
+            let raw = RawImage {
+                width: image.width,
+                height: image.height,
+                encoding: &image.encoding,
+                step: image.step,
+                data: &image.data,
+            };
+            let mut rgb = Vec::new();
+            to_rgb(&raw, &mut rgb).map_err(|error| LoadError::Message { topic: source.name(), source: error })?;
+            let picture = file::Picture { width: image.width as usize, height: image.height as usize, rgb };
+            one_goal(source, Path::new(""), picture, settings, preprocessor)
+        }
+        TaskSource::GoalFrame(width, height, rgb) => {
+            let picture = file::Picture { width: *width as usize, height: *height as usize, rgb: rgb.clone() };
+            one_goal(source, Path::new(""), picture, settings, preprocessor)
+        }
+    }
+}
+
+fn picture(goal: &str, path: &Path) -> Result<file::Picture, LoadError> {
+    file::load(path).map_err(|source| LoadError::Picture { goal: goal.to_owned(), source })
+}
+
+/// A task with a single goal.
+fn one_goal(
+    source: &TaskSource,
+    image: &Path,
+    picture: file::Picture,
+    settings: &GoalConfig,
+    preprocessor: &mut Preprocessor,
+) -> Result<LoadedTask, LoadError> {
+    let GoalConfig { max_steps, energy_below, settle_steps, settle_change, .. } = *settings;
+    let switch = Switch { energy_below, settle_steps, settle_change };
+    let goal = Goal { name: source.name(), image: image.to_owned(), max_steps, switch };
+    let task = Task { name: source.name(), goals: vec![goal], on_timeout: OnTimeout::Abort, max_retries: 0 };
+    prepare(task, &[picture], preprocessor)
+}
+
+fn prepare(task: Task, pictures: &[file::Picture], preprocessor: &mut Preprocessor) -> Result<LoadedTask, LoadError> {
     let frame_len = preprocessor.output_len();
-    let mut pictures = vec![0.0; task.goals.len() * frame_len];
-    for (goal, input) in task.goals.iter().zip(pictures.chunks_exact_mut(frame_len)) {
-        let picture =
-            file::load(&goal.image).map_err(|source| LoadError::Picture { goal: goal.name.clone(), source })?;
+    let mut inputs = vec![0.0; pictures.len() * frame_len];
+    for ((goal, picture), input) in task.goals.iter().zip(pictures).zip(inputs.chunks_exact_mut(frame_len)) {
         let view = RgbView { width: picture.width as u32, height: picture.height as u32, data: &picture.rgb };
         preprocessor.run(view, input).map_err(|source| LoadError::Preprocess { goal: goal.name.clone(), source })?;
     }
     let goal_names = task.goals.iter().map(|goal| Arc::from(goal.name.as_str())).collect();
-    Ok(LoadedTask { task, goal_names, pictures })
+    Ok(LoadedTask { task, goal_names, pictures: inputs.into() })
 }

@@ -2,9 +2,9 @@
 //!
 //! A candidate is a vector of H·K numbers, step by step, K searched coordinates each, in their physical units.
 
-use serde::Deserialize;
 use thiserror::Error;
 
+use crate::config::parameter::{Choice as _, Leaf, ParameterType, ParameterValue, Spec, choices, parameters, runtime};
 use crate::robot::pose::STATE_DIM;
 
 /// Longest horizon, steps.
@@ -12,30 +12,24 @@ pub const MAX_HORIZON: usize = 16;
 /// Most numbers in a candidate.
 pub const MAX_DIM: usize = MAX_HORIZON * STATE_DIM;
 
-/// A coordinate of an action. In configuration: `dx` … `dgripper` (a bare `y` is a boolean in YAML).
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
-pub enum Coordinate {
-    /// dx, m.
-    #[serde(rename = "dx")]
-    X,
-    /// dy, m.
-    #[serde(rename = "dy")]
-    Y,
-    /// dz, m.
-    #[serde(rename = "dz")]
-    Z,
-    /// drx, rad.
-    #[serde(rename = "drx")]
-    Roll,
-    /// dry, rad.
-    #[serde(rename = "dry")]
-    Pitch,
-    /// drz, rad.
-    #[serde(rename = "drz")]
-    Yaw,
-    /// Gripper; see [`GripperMode`].
-    #[serde(rename = "dgripper")]
-    Gripper,
+choices! {
+    /// A coordinate of an action. In configuration: `dx` … `dgripper` (a bare `y` is a boolean in YAML).
+    pub enum Coordinate {
+        /// dx, m.
+        X = "dx",
+        /// dy, m.
+        Y = "dy",
+        /// dz, m.
+        Z = "dz",
+        /// drx, rad.
+        Roll = "drx",
+        /// dry, rad.
+        Pitch = "dry",
+        /// drz, rad.
+        Yaw = "drz",
+        /// Gripper; see [`GripperMode`].
+        Gripper = "dgripper",
+    }
 }
 
 impl Coordinate {
@@ -45,15 +39,16 @@ impl Coordinate {
     }
 }
 
-/// What the gripper coordinate of a candidate means.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum GripperMode {
-    /// Change of closedness, clipped to ±[`DELTA_LIMIT`]; an answer below [`DELTA_DEAD_ZONE`] becomes 0. The original's.
-    Delta,
-    /// Closedness to reach, 0 open … 1 closed. Nothing clips, so the energy stays smooth.
-    #[default]
-    Absolute,
+choices! {
+    /// What the gripper coordinate of a candidate means.
+    #[derive(Default)]
+    pub enum GripperMode {
+        /// Change of closedness, clipped to ±[`DELTA_LIMIT`]; an answer below [`DELTA_DEAD_ZONE`] becomes 0. The original's.
+        Delta = "delta",
+        /// Closedness to reach, 0 open … 1 closed. Nothing clips, so the energy stays smooth.
+        #[default]
+        Absolute = "absolute",
+    }
 }
 
 /// Largest gripper change that is searched in [`GripperMode::Delta`].
@@ -61,9 +56,8 @@ pub const DELTA_LIMIT: f64 = 0.75;
 /// Smallest gripper change that is answered in [`GripperMode::Delta`].
 pub const DELTA_DEAD_ZONE: f64 = 0.25;
 
-/// A searched coordinate held at a value in every step.
-#[derive(Clone, Copy, Debug, PartialEq, Deserialize)]
-#[serde(deny_unknown_fields)]
+/// A searched coordinate held at a value in every step; `dz=0.02` in configuration.
+#[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Pin {
     /// Which one.
     pub coordinate: Coordinate,
@@ -71,34 +65,40 @@ pub struct Pin {
     pub value: f64,
 }
 
-/// What is searched.
-#[derive(Clone, Debug, PartialEq, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-pub struct ActionSpaceConfig {
-    /// Searched coordinates, in the order in which noise is drawn for them.
-    pub coordinates: Vec<Coordinate>,
-    /// Bound of each translation coordinate per step, m; the model's `max_step_m` when absent.
-    pub max_step_m: Option<f64>,
-    /// Bound of each rotation coordinate per step, rad.
-    pub max_rotation_rad: f64,
-    /// Meaning of the gripper coordinate.
-    pub gripper: GripperMode,
-    /// Coordinates held at a value.
-    pub pinned: Vec<Pin>,
-    /// From this step on (0-based) the gripper is told to close fully.
-    pub close_gripper_from: Option<usize>,
+impl Leaf for Vec<Pin> {
+    const TYPE: ParameterType = ParameterType::StringArray;
+
+    fn from_value(value: &ParameterValue, _spec: &Spec) -> Option<Self> {
+        let ParameterValue::StringArray(all) = value else { return None };
+        let pin = |text: &String| {
+            let (coordinate, value) = text.split_once('=')?;
+            Some(Pin { coordinate: Coordinate::named(coordinate.trim())?, value: value.trim().parse().ok()? })
+        };
+        all.iter().map(pin).collect()
+    }
+
+    fn to_value(&self, _spec: &Spec) -> ParameterValue {
+        let text = |pin: &Pin| format!("{}={}", pin.coordinate.name(), pin.value);
+        ParameterValue::StringArray(self.iter().map(text).collect())
+    }
 }
 
-impl Default for ActionSpaceConfig {
-    fn default() -> Self {
-        Self {
-            coordinates: vec![Coordinate::X, Coordinate::Y, Coordinate::Z, Coordinate::Gripper],
-            max_step_m: None,
-            max_rotation_rad: 0.1,
-            gripper: GripperMode::Absolute,
-            pinned: Vec::new(),
-            close_gripper_from: None,
-        }
+parameters! {
+    /// What is searched.
+    pub struct ActionSpaceConfig {
+        /// Searched coordinates, in the order in which noise is drawn for them.
+        coordinates: Vec<Coordinate> = vec![Coordinate::X, Coordinate::Y, Coordinate::Z, Coordinate::Gripper]
+            => runtime().not_empty(),
+        /// Bound of each translation coordinate per step; 0 takes the largest step that the model was trained for.
+        max_step_m: Option<f64> = None => runtime().unit("m").range(1e-6..=1.0).none_is(0.0),
+        /// Bound of each rotation coordinate per step.
+        max_rotation_rad: f64 = 0.1 => runtime().unit("rad").range(1e-6..=std::f64::consts::PI),
+        /// Meaning of the gripper coordinate: the closedness to reach (absolute), or its change (delta), as in the original.
+        gripper: GripperMode = GripperMode::Absolute => runtime(),
+        /// Coordinates held at a value in every step, each as `coordinate=value` in m or rad, such as `dz=0.02`.
+        pinned: Vec<Pin> = Vec::new() => runtime(),
+        /// From this step on, counted from 0, the gripper is told to close fully.
+        close_gripper_from: Option<usize> = None => runtime().range(0..=MAX_HORIZON as i64).none_is(-1.0),
     }
 }
 

@@ -3,64 +3,50 @@
 //! Source: V-JEPA 2 (arXiv 2506.09985), appendix B; the recorded runs of its public code fix the details: samples are
 //! `noise·std + mean` clipped to the box, the spread of the best is unbiased, and old values weigh in with a momentum.
 
-use serde::Deserialize;
-
 use super::PlannerConfigError;
 use super::action_space::Coordinate;
 use super::optimizer::{
     CandidateBatch, Evaluation, GaussianNoise, NoiseSource, Optimizer, OptimizerConfig, OptimizerSettings,
-    SearchProblem,
+    SearchProblem, elites_fit,
 };
+use crate::config::parameter::{ParameterError, check, choices, parameters, runtime};
 
 /// Name in the configuration.
 pub const NAME: &str = "cem";
 
-/// Which candidate a search answers.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Answer {
-    /// The best sample.
-    #[default]
-    Best,
-    /// The final mean, evaluated once more; the original's.
-    Mean,
-}
-
-/// Settings.
-#[derive(Clone, Debug, PartialEq, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-pub struct CemConfig {
-    /// Candidates per iteration.
-    pub samples: usize,
-    /// Iterations.
-    pub iterations: usize,
-    /// Candidates that the mean and spread are taken from.
-    pub topk: usize,
-    /// Weight of the old mean, 0..1.
-    pub momentum_mean: f64,
-    /// Weight of the old spread, 0..1.
-    pub momentum_std: f64,
-    /// Weight of the old mean of the gripper coordinate, 0..1.
-    pub momentum_mean_gripper: f64,
-    /// Weight of the old spread of the gripper coordinate, 0..1.
-    pub momentum_std_gripper: f64,
-    /// What is answered.
-    pub answer: Answer,
-}
-
-impl Default for CemConfig {
-    fn default() -> Self {
-        Self {
-            samples: 128,
-            iterations: 6,
-            topk: 10,
-            momentum_mean: 0.15,
-            momentum_std: 0.15,
-            momentum_mean_gripper: 0.15,
-            momentum_std_gripper: 0.15,
-            answer: Answer::Best,
-        }
+choices! {
+    /// Which candidate a search answers.
+    #[derive(Default)]
+    pub enum Answer {
+        /// The best sample.
+        #[default]
+        Best = "best",
+        /// The final mean, evaluated once more; the original's.
+        Mean = "mean",
     }
+}
+
+parameters! {
+    /// Settings.
+    pub struct CemConfig {
+        /// Candidates per iteration.
+        samples: usize = 128 => runtime().range(2..=100_000),
+        /// Iterations.
+        iterations: usize = 6 => runtime().range(1..=10_000),
+        /// Candidates that the mean and spread are taken from; at most `samples`.
+        topk: usize = 10 => runtime().range(2..=100_000),
+        /// Weight of the old mean.
+        momentum_mean: f64 = 0.15 => runtime().range(0.0..=1.0),
+        /// Weight of the old spread.
+        momentum_std: f64 = 0.15 => runtime().range(0.0..=1.0),
+        /// Weight of the old mean of the gripper coordinate.
+        momentum_mean_gripper: f64 = 0.15 => runtime().range(0.0..=1.0),
+        /// Weight of the old spread of the gripper coordinate.
+        momentum_std_gripper: f64 = 0.15 => runtime().range(0.0..=1.0),
+        /// What is answered: the best sample, or the final mean as in the original.
+        answer: Answer = Answer::Best => runtime(),
+    }
+    checked by CemConfig::elites_fit
 }
 
 impl CemConfig {
@@ -68,33 +54,13 @@ impl CemConfig {
     pub fn paper() -> Self {
         Self { samples: 800, iterations: 10, topk: 10, answer: Answer::Mean, ..Self::default() }
     }
+
+    fn elites_fit(&self) -> Result<(), ParameterError> {
+        elites_fit(self.topk, self.samples)
+    }
 }
 
 impl OptimizerConfig for CemConfig {
-    fn validate(&self) -> Result<(), PlannerConfigError> {
-        let fail = |field, reason: String| Err(PlannerConfigError { field, reason });
-        if !(2..=100_000).contains(&self.samples) {
-            return fail("optimizers.cem.samples", format!("{} is outside 2..100000", self.samples));
-        }
-        if !(1..=10_000).contains(&self.iterations) {
-            return fail("optimizers.cem.iterations", format!("{} is outside 1..10000", self.iterations));
-        }
-        if !(2..=self.samples).contains(&self.topk) {
-            return fail("optimizers.cem.topk", format!("{} is outside 2..samples ({})", self.topk, self.samples));
-        }
-        for (field, value) in [
-            ("optimizers.cem.momentum_mean", self.momentum_mean),
-            ("optimizers.cem.momentum_std", self.momentum_std),
-            ("optimizers.cem.momentum_mean_gripper", self.momentum_mean_gripper),
-            ("optimizers.cem.momentum_std_gripper", self.momentum_std_gripper),
-        ] {
-            if !(0.0..=1.0).contains(&value) {
-                return fail(field, format!("{value} is outside 0..1"));
-            }
-        }
-        Ok(())
-    }
-
     fn build(&self, _all: &OptimizerSettings) -> Result<Box<dyn Optimizer>, PlannerConfigError> {
         Ok(Box::new(Cem::new(self.clone())?))
     }
@@ -132,7 +98,7 @@ impl Cem {
     /// # Errors
     /// [`PlannerConfigError`] when a setting makes no sense.
     pub fn with_noise(config: CemConfig, noise: Box<dyn NoiseSource>) -> Result<Self, PlannerConfigError> {
-        config.validate()?;
+        check(&config, "optimizers.cem")?;
         let (mean, std, draws, order) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
         Ok(Self { config, noise, mean, std, draws, order, iteration: 0, answered: false })
     }

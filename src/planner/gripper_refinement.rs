@@ -7,35 +7,18 @@
 //! one step every value is tried twice: in the first step alone, and reached in the first step and held to the end (a
 //! hand that stays closed instead of open is more than one coordinate away).
 
-use serde::Deserialize;
-
-use super::PlannerConfigError;
 use super::action_space::{ActionSpace, Coordinate, GripperMode};
 use super::optimizer::CandidateBatch;
+use crate::config::parameter::{parameters, runtime};
 
-/// Settings.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-pub struct GripperRefinementConfig {
-    /// Whether the stage takes place.
-    pub enabled: bool,
-    /// Values on the grid, from one bound of the coordinate to the other.
-    pub points: usize,
-}
-
-impl Default for GripperRefinementConfig {
-    fn default() -> Self {
-        Self { enabled: false, points: 9 }
-    }
-}
-
-impl GripperRefinementConfig {
-    pub(super) fn validate(&self) -> Result<(), PlannerConfigError> {
-        if (2..=1000).contains(&self.points) {
-            return Ok(());
-        }
-        let reason = format!("{} is outside 2..1000", self.points);
-        Err(PlannerConfigError { field: "gripper_refinement.points", reason })
+parameters! {
+    /// Settings.
+    #[derive(Copy)]
+    pub struct GripperRefinementConfig {
+        /// Whether the stage takes place.
+        enabled: bool = false => runtime(),
+        /// Values on the grid, from one bound of the coordinate to the other.
+        points: usize = 9 => runtime().range(2..=1000),
     }
 }
 

@@ -10,13 +10,12 @@
 //! - The noise is a stretch of H steps out of a periodic series of 32, not a periodic series of H: a series of two or
 //!   three steps has one frequency beside the mean and no colour.
 
-use serde::Deserialize;
-
 use super::PlannerConfigError;
 use super::optimizer::{
     CandidateBatch, Evaluation, GaussianNoise, NoiseSource, Optimizer, OptimizerConfig, OptimizerSettings,
-    SearchProblem,
+    SearchProblem, elites_fit,
 };
+use crate::config::parameter::{ParameterError, check, parameters, runtime};
 
 /// Name in the configuration.
 pub const NAME: &str = "icem";
@@ -24,70 +23,37 @@ pub const NAME: &str = "icem";
 /// Steps of the series that noise is taken from; the paper plans 30 steps.
 const SERIES: usize = 32;
 
-/// Settings.
-#[derive(Clone, Debug, PartialEq, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-pub struct IcemConfig {
-    /// Candidates of the first iteration.
-    pub samples: usize,
-    /// Iterations.
-    pub iterations: usize,
-    /// Factor by which candidates become fewer with every iteration, at least 1; never fewer than two per elite.
-    pub decay: f64,
-    /// Candidates that the mean and spread are taken from: the elites.
-    pub topk: usize,
-    /// Part of the elites that competes in the next iteration as well, 0..1.
-    pub keep_elites: f64,
-    /// Weight of the old mean and spread, 0..1.
-    pub momentum: f64,
-    /// Spread of the first iteration, in units of the action space's.
-    pub initial_spread: f64,
-    /// Exponent β of the noise's power over its frequency, f^(−β): 0 is white, 2 a random walk. Colour finds plans that go
-    /// on in one direction sooner, and plans whose steps differ later.
-    pub beta: f64,
+parameters! {
+    /// Settings.
+    pub struct IcemConfig {
+        /// Candidates of the first iteration.
+        samples: usize = 64 => runtime().range(2..=100_000),
+        /// Iterations.
+        iterations: usize = 8 => runtime().range(1..=10_000),
+        /// Factor by which candidates become fewer with every iteration; never fewer than two per elite.
+        decay: f64 = 1.25 => runtime().range(1.0..=100.0),
+        /// Candidates that the mean and spread are taken from: the elites. At most `samples`.
+        topk: usize = 6 => runtime().range(2..=100_000),
+        /// Part of the elites that competes in the next iteration as well.
+        keep_elites: f64 = 0.3 => runtime().range(0.0..=1.0),
+        /// Weight of the old mean and spread.
+        momentum: f64 = 0.1 => runtime().range(0.0..=1.0),
+        /// Spread of the first iteration, in units of the action space's.
+        initial_spread: f64 = 1.0 => runtime().range(1e-3..=10.0),
+        /// Exponent β of the noise's power over its frequency, f^(−β): 0 is white, 2 a random walk. Colour finds plans
+        /// that go on in one direction sooner, and plans whose steps differ later.
+        beta: f64 = 2.0 => runtime().range(0.0..=6.0),
+    }
+    checked by IcemConfig::elites_fit
 }
 
-impl Default for IcemConfig {
-    fn default() -> Self {
-        Self {
-            samples: 64,
-            iterations: 8,
-            decay: 1.25,
-            topk: 6,
-            keep_elites: 0.3,
-            momentum: 0.1,
-            initial_spread: 1.0,
-            beta: 2.0,
-        }
+impl IcemConfig {
+    fn elites_fit(&self) -> Result<(), ParameterError> {
+        elites_fit(self.topk, self.samples)
     }
 }
 
 impl OptimizerConfig for IcemConfig {
-    fn validate(&self) -> Result<(), PlannerConfigError> {
-        let fail = |field, reason: String| Err(PlannerConfigError { field, reason });
-        if !(2..=100_000).contains(&self.samples) {
-            return fail("optimizers.icem.samples", format!("{} is outside 2..100000", self.samples));
-        }
-        if !(1..=10_000).contains(&self.iterations) {
-            return fail("optimizers.icem.iterations", format!("{} is outside 1..10000", self.iterations));
-        }
-        if !(2..=self.samples).contains(&self.topk) {
-            return fail("optimizers.icem.topk", format!("{} is outside 2..samples ({})", self.topk, self.samples));
-        }
-        for (field, value, low, high) in [
-            ("optimizers.icem.decay", self.decay, 1.0, 100.0),
-            ("optimizers.icem.keep_elites", self.keep_elites, 0.0, 1.0),
-            ("optimizers.icem.momentum", self.momentum, 0.0, 1.0),
-            ("optimizers.icem.initial_spread", self.initial_spread, 1e-3, 10.0),
-            ("optimizers.icem.beta", self.beta, 0.0, 6.0),
-        ] {
-            if !(low..=high).contains(&value) {
-                return fail(field, format!("{value} is outside {low}..{high}"));
-            }
-        }
-        Ok(())
-    }
-
     fn build(&self, _all: &OptimizerSettings) -> Result<Box<dyn Optimizer>, PlannerConfigError> {
         Ok(Box::new(Icem::new(self.clone())?))
     }
@@ -127,7 +93,7 @@ impl Icem {
     /// # Errors
     /// [`PlannerConfigError`] when a setting makes no sense.
     pub fn new(config: IcemConfig) -> Result<Self, PlannerConfigError> {
-        config.validate()?;
+        check(&config, "optimizers.icem")?;
         let colour = Colour { beta: config.beta, ..Colour::default() };
         Ok(Self {
             config,

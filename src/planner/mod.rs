@@ -17,7 +17,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use arrayvec::ArrayVec;
-use serde::Deserialize;
 use thiserror::Error;
 
 use self::action_space::{ActionSpace, ActionSpaceConfig, ActionSpaceError, MAX_DIM, MAX_HORIZON};
@@ -25,6 +24,7 @@ use self::cost::{CostConfig, HostCosts};
 use self::gripper_refinement::GripperRefinementConfig;
 use self::optimizer::{CandidateBatch, Evaluation, Optimizer, OptimizerSettings, SearchProblem};
 use crate::clock::{Clock, MonotonicTime};
+use crate::config::parameter::{ParameterError, check, parameters, read_only, runtime};
 use crate::robot::pose::{Action, STATE_DIM};
 use crate::world_model::{Context, EnergyNorm, Latent, ModelError, ModelSpec, Rollouts, WorldModel, latent_energy};
 
@@ -33,54 +33,42 @@ use crate::world_model::{Context, EnergyNorm, Latent, ModelError, ModelSpec, Rol
 #[error("planner configuration: `{field}`: {reason}")]
 pub struct PlannerConfigError {
     /// The setting, dotted.
-    pub field: &'static str,
+    pub field: String,
     /// What is wrong.
     pub reason: String,
 }
 
-/// Settings of the planner.
-#[derive(Clone, Debug, PartialEq, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-pub struct PlannerConfig {
-    /// Name of the optimizer; see [`optimizer::names`].
-    pub optimizer: String,
-    /// Steps planned ahead, H.
-    pub horizon: usize,
-    /// Which energy is minimised.
-    pub energy: EnergyNorm,
-    /// Root of all randomness. Plan number n of a seed is the same whatever was planned before.
-    pub seed: u64,
-    /// Candidates per model call; a larger batch of an optimizer is cut, so that the deadline is looked at in between.
-    pub max_batch: usize,
-    /// Whether the plan that changes nothing is evaluated too, for comparison (one more candidate).
-    pub evaluate_stay: bool,
-    /// What is searched.
-    pub action_space: ActionSpaceConfig,
-    /// Host costs.
-    pub cost: CostConfig,
-    /// Whether a search may begin at what is left of [`PlanRequest::previous`].
-    pub warm_start: bool,
-    /// The stage after the search.
-    pub gripper_refinement: GripperRefinementConfig,
-    /// Settings of each optimizer.
-    pub optimizers: OptimizerSettings,
+impl From<ParameterError> for PlannerConfigError {
+    fn from(error: ParameterError) -> Self {
+        Self { field: error.name, reason: error.problem }
+    }
 }
 
-impl Default for PlannerConfig {
-    fn default() -> Self {
-        Self {
-            optimizer: response_surface::NAME.to_owned(),
-            horizon: 1,
-            energy: EnergyNorm::L1,
-            seed: 0,
-            max_batch: 64,
-            evaluate_stay: true,
-            action_space: ActionSpaceConfig::default(),
-            cost: CostConfig::default(),
-            warm_start: true,
-            gripper_refinement: GripperRefinementConfig::default(),
-            optimizers: OptimizerSettings::default(),
-        }
+parameters! {
+    /// Settings of the planner.
+    pub struct PlannerConfig {
+        /// Name of the optimizer: the method of search.
+        optimizer: String = response_surface::NAME.to_owned() => runtime().one_of(|| optimizer::names().collect()),
+        /// Steps planned ahead; the model directory must have graphs for as many.
+        horizon: usize = 1 => read_only().range(1..=MAX_HORIZON as i64),
+        /// Which energy is minimised: l1, the mean absolute difference of latents, as in the paper, or l2, the mean square.
+        energy: EnergyNorm = EnergyNorm::L1 => runtime(),
+        /// Root of all randomness. Plan number n of a seed is the same whatever was planned before.
+        seed: u64 = 0 => runtime(),
+        /// Candidates per model call; a larger batch of an optimizer is cut, so that the deadline is looked at in between.
+        max_batch: usize = 64 => read_only().range(1..=100_000),
+        /// Whether the plan that changes nothing is evaluated too, for comparison (one more candidate).
+        evaluate_stay: bool = true => runtime(),
+        /// What is searched.
+        action_space: ActionSpaceConfig = ActionSpaceConfig::default(),
+        /// Terms that the host adds to the model's energy.
+        cost: CostConfig = CostConfig::default(),
+        /// Whether a search may begin at what is left of the plan before, toward the same goal.
+        warm_start: bool = true => runtime(),
+        /// A stage after the search: the gripper coordinate alone, on a grid of its own.
+        gripper_refinement: GripperRefinementConfig = GripperRefinementConfig::default(),
+        /// Settings of each optimizer.
+        optimizers: OptimizerSettings = OptimizerSettings::default(),
     }
 }
 
@@ -237,7 +225,8 @@ impl Planner {
         spec: &ModelSpec,
         clock: Arc<dyn Clock>,
     ) -> Result<Self, PlannerConfigError> {
-        let fail = |field, reason: String| Err(PlannerConfigError { field, reason });
+        let fail = |field: &str, reason: String| Err(PlannerConfigError { field: field.to_owned(), reason });
+        check(&config, "")?;
         let space = match ActionSpace::new(&config.action_space, spec.max_step_m, config.horizon) {
             Ok(space) => space,
             Err(error @ ActionSpaceError::Horizon(_)) => return fail("horizon", error.to_string()),
@@ -250,11 +239,7 @@ impl Planner {
                 format!("model `{}` has no rollout of {} steps; it has {has}", spec.name, config.horizon),
             );
         }
-        if !(1..=100_000).contains(&config.max_batch) {
-            return fail("max_batch", format!("{} is outside 1..100000", config.max_batch));
-        }
-        config.gripper_refinement.validate()?;
-        let costs = HostCosts::new(&config.cost)?;
+        let costs = HostCosts::new(&config.cost);
         Ok(Self { config, space, costs, optimizer, clock, memory: Memory::default(), shifted: Vec::new() })
     }
 

@@ -5,61 +5,34 @@
 //! a part of what the samples cost above the least on average, so that it fits energies of any scale; the mean moves
 //! several times per plan, with noise that shrinks each time; and the answer is the best sample (each mean is one).
 
-use serde::Deserialize;
-
 use super::PlannerConfigError;
 use super::optimizer::{
     CandidateBatch, Evaluation, GaussianNoise, NoiseSource, Optimizer, OptimizerConfig, OptimizerSettings,
     SearchProblem,
 };
+use crate::config::parameter::{check, parameters, runtime};
 
 /// Name in the configuration.
 pub const NAME: &str = "mppi";
 
-/// Settings.
-#[derive(Clone, Debug, PartialEq, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-pub struct MppiConfig {
-    /// Candidates per iteration; the first is the mean.
-    pub samples: usize,
-    /// Iterations.
-    pub iterations: usize,
-    /// λ, in units of what the samples of an iteration cost above the least of them, on average. Small: the best few
-    /// samples decide; large: all do.
-    pub temperature: f64,
-    /// Spread of the first iteration, in units of the action space's.
-    pub initial_spread: f64,
-    /// Factor from one iteration's spread to the next's, above 0 and at most 1.
-    pub shrink: f64,
-}
-
-impl Default for MppiConfig {
-    fn default() -> Self {
-        Self { samples: 64, iterations: 6, temperature: 0.05, initial_spread: 1.0, shrink: 0.6 }
+parameters! {
+    /// Settings.
+    pub struct MppiConfig {
+        /// Candidates per iteration; the first is the mean.
+        samples: usize = 64 => runtime().range(2..=100_000),
+        /// Iterations.
+        iterations: usize = 6 => runtime().range(1..=10_000),
+        /// λ, in units of what the samples of an iteration cost above the least of them, on average. Small: the best few
+        /// samples decide; large: all do.
+        temperature: f64 = 0.05 => runtime().range(1e-6..=1e6),
+        /// Spread of the first iteration, in units of the action space's.
+        initial_spread: f64 = 1.0 => runtime().range(1e-3..=10.0),
+        /// Factor from one iteration's spread to the next's.
+        shrink: f64 = 0.6 => runtime().range(1e-3..=1.0),
     }
 }
 
 impl OptimizerConfig for MppiConfig {
-    fn validate(&self) -> Result<(), PlannerConfigError> {
-        let fail = |field, reason: String| Err(PlannerConfigError { field, reason });
-        if !(2..=100_000).contains(&self.samples) {
-            return fail("optimizers.mppi.samples", format!("{} is outside 2..100000", self.samples));
-        }
-        if !(1..=10_000).contains(&self.iterations) {
-            return fail("optimizers.mppi.iterations", format!("{} is outside 1..10000", self.iterations));
-        }
-        for (field, value, low, high) in [
-            ("optimizers.mppi.temperature", self.temperature, 1e-6, 1e6),
-            ("optimizers.mppi.initial_spread", self.initial_spread, 1e-3, 10.0),
-            ("optimizers.mppi.shrink", self.shrink, 1e-3, 1.0),
-        ] {
-            if !(low..=high).contains(&value) {
-                return fail(field, format!("{value} is outside {low}..{high}"));
-            }
-        }
-        Ok(())
-    }
-
     fn build(&self, _all: &OptimizerSettings) -> Result<Box<dyn Optimizer>, PlannerConfigError> {
         Ok(Box::new(Mppi::new(self.clone())?))
     }
@@ -84,7 +57,7 @@ impl Mppi {
     /// # Errors
     /// [`PlannerConfigError`] when a setting makes no sense.
     pub fn new(config: MppiConfig) -> Result<Self, PlannerConfigError> {
-        config.validate()?;
+        check(&config, "optimizers.mppi")?;
         let (mean, sum) = (Vec::new(), Vec::new());
         Ok(Self { config, noise: GaussianNoise::default(), mean, sum, spread: 0.0, iteration: 0 })
     }

@@ -6,11 +6,11 @@
 use rand_chacha::ChaCha12Rng;
 use rand_chacha::rand_core::SeedableRng;
 use rand_distr::{Distribution, StandardNormal};
-use serde::Deserialize;
 
 use super::PlannerConfigError;
 use super::action_space::ActionSpace;
 use super::cost::HostCosts;
+use crate::config::parameter::{ParameterError, check, parameters};
 use crate::robot::pose::RobotState;
 use crate::world_model::EnergyNorm;
 
@@ -128,12 +128,6 @@ pub trait Optimizer: Send {
 
 /// Settings of one search method, and the method made from them.
 pub trait OptimizerConfig {
-    /// Checks every setting.
-    ///
-    /// # Errors
-    /// [`PlannerConfigError`] for the first that makes no sense.
-    fn validate(&self) -> Result<(), PlannerConfigError>;
-
     /// The method. `all` are the settings of every method, for one that makes use of another.
     ///
     /// # Errors
@@ -146,25 +140,11 @@ type Constructor = fn(&OptimizerSettings) -> Result<Box<dyn Optimizer>, PlannerC
 
 /// From `name => settings` lines: the settings of all and the table of names.
 macro_rules! registry {
-    ($($name:ident => $config:ty),+ $(,)?) => {
-        /// Settings of every optimizer, under its name.
-        #[derive(Clone, Debug, Default, PartialEq, Deserialize)]
-        #[serde(default, deny_unknown_fields)]
-        pub struct OptimizerSettings {
-            $(
-                #[doc = concat!("Settings of `", stringify!($name), "`.")]
-                pub $name: $config,
-            )+
-        }
-
-        impl OptimizerSettings {
-            /// Checks the settings of every optimizer, chosen or not.
-            ///
-            /// # Errors
-            /// [`PlannerConfigError`] for the first that makes no sense.
-            pub fn validate(&self) -> Result<(), PlannerConfigError> {
-                $(self.$name.validate()?;)+
-                Ok(())
+    ($($(#[doc = $doc:literal])* $name:ident => $config:ty),+ $(,)?) => {
+        parameters! {
+            /// Settings of every optimizer, under its name.
+            pub struct OptimizerSettings {
+                $($(#[doc = $doc])* $name: $config = <$config>::default()),+
             }
         }
 
@@ -172,12 +152,27 @@ macro_rules! registry {
     };
 }
 
-// Every optimizer there is: one line each.
+// Every optimizer there is: one line each, below what it is.
 registry! {
+    /// The cross-entropy method, as in the paper.
     cem => super::cem::CemConfig,
+    /// The improved cross-entropy method: noise with colour, kept elites.
     icem => super::icem::IcemConfig,
+    /// Model predictive path integral control.
     mppi => super::mppi::MppiConfig,
+    /// The response surface: learns how the predicted latent depends on the action, and searches that.
     response_surface => super::response_surface::ResponseSurfaceConfig,
+}
+
+/// That a search takes its mean from no more candidates than it draws.
+///
+/// # Errors
+/// [`ParameterError`] for `topk`.
+pub(super) fn elites_fit(topk: usize, samples: usize) -> Result<(), ParameterError> {
+    if topk <= samples {
+        return Ok(());
+    }
+    Err(ParameterError::new("topk", format!("is {topk}; it must be at most samples, which is {samples}")))
 }
 
 /// The names that [`build`] knows.
@@ -190,11 +185,11 @@ pub fn names() -> impl Iterator<Item = &'static str> {
 /// # Errors
 /// [`PlannerConfigError`] when there is no such optimizer, or when settings of any make no sense.
 pub fn build(name: &str, settings: &OptimizerSettings) -> Result<Box<dyn Optimizer>, PlannerConfigError> {
-    settings.validate()?;
+    check(settings, "optimizers")?;
     match OPTIMIZERS.iter().find(|(known, _)| *known == name) {
         Some((_, construct)) => construct(settings),
         None => Err(PlannerConfigError {
-            field: "optimizer",
+            field: "optimizer".to_owned(),
             reason: format!("`{name}` is not known; choose one of {:?}", names().collect::<Vec<_>>()),
         }),
     }
@@ -270,7 +265,7 @@ pub(super) mod testing {
             };
             let mut minimum: Vec<f64> = space.dimensions().iter().enumerate().map(place).collect();
             space.clip(&mut minimum);
-            Self { space, minimum, warm_start: None, costs: HostCosts::new(&CostConfig::default()).unwrap() }
+            Self { space, minimum, warm_start: None, costs: HostCosts::new(&CostConfig::default()) }
         }
 
         /// Distances from the minimum, in half ranges.

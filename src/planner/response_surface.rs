@@ -11,7 +11,6 @@ mod linear;
 
 use rand_chacha::ChaCha12Rng;
 use rand_chacha::rand_core::{Rng as _, SeedableRng as _};
-use serde::Deserialize;
 
 use self::descent::{Descent, Objective};
 use self::kriging::{Kriging, TILE};
@@ -22,52 +21,48 @@ use super::optimizer::{
     CandidateBatch, Evaluation, GaussianNoise, NoiseSource, Optimizer, OptimizerConfig, OptimizerSettings,
     SearchProblem,
 };
+use crate::config::parameter::{ParameterError, check, parameters, runtime};
 use crate::world_model::EnergyNorm;
 
 /// Name in the configuration.
 pub const NAME: &str = "response_surface";
 
-/// Settings. Distances are fractions of half a coordinate's range.
-#[derive(Clone, Debug, PartialEq, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-pub struct ResponseSurfaceConfig {
-    /// Candidates of a plan at most, without those of `disagreement`; 0: [`CALLS_PER_NUMBER`] per searched
-    /// number and step of the horizon, up to [`MOST_CALLS`].
-    pub calls: usize,
-    /// Candidates per model call after the design: the surrogate's optimum and points at random around it. More than one
-    /// pays where a call of several costs no more than a call of one.
-    pub points_per_round: usize,
-    /// The search has settled after [`PATIENCE`] rounds that each lowered the energy by less than this fraction (0: only
-    /// when the surrogate's optimum is a known point). It then looks around once, and ends when it settles again.
-    pub tolerance: f64,
-    /// Distance of the design points from the centre, along each coordinate.
-    pub design_radius: f64,
-    /// Whether the ends of the gripper's range are tried at the best position: a grasp has an optimum on either side.
-    pub gripper_probe: bool,
-    /// Latent elements that the surrogate models, drawn once at random; all when the latent is not larger.
-    pub latent_elements: usize,
-    /// When the real energy exceeds the surrogate's by more than this fraction of the spread of the design's energies,
-    /// the design is widened (two times at most, with one point per searched number each); then CEM takes over.
-    pub disagreement: f64,
-    /// Candidates per iteration of that CEM; 0 turns it off.
-    pub fallback_samples: usize,
-    /// Its iterations.
-    pub fallback_iterations: usize,
+parameters! {
+    /// Settings. Distances are fractions of half a coordinate's range.
+    pub struct ResponseSurfaceConfig {
+        /// Candidates of a plan at most, without those of `disagreement`; 0: 6 per searched number and step of the
+        /// horizon, up to 96.
+        calls: usize = 0 => runtime().range(0..=1000),
+        /// Candidates per model call after the design: the surrogate's optimum and points at random around it. More than
+        /// one pays where a call of several costs no more than a call of one.
+        points_per_round: usize = 1 => runtime().range(1..=100),
+        /// The search has settled after three rounds (more when more than four numbers are searched) that each lowered the
+        /// energy by less than this fraction; 0: only when the surrogate's optimum is a known point. It then looks around
+        /// once, and ends when it settles again.
+        tolerance: f64 = 1e-3 => runtime().range(0.0..=1.0),
+        /// Distance of the design points from the centre, along each coordinate.
+        design_radius: f64 = 0.7 => runtime().range(1e-3..=1.0),
+        /// Whether the ends of the gripper's range are tried at the best position: a grasp has an optimum on either side.
+        gripper_probe: bool = true => runtime(),
+        /// Latent elements that the surrogate models, drawn once at random; all when the latent is not larger.
+        latent_elements: usize = 2048 => runtime().range(16..=1 << 24),
+        /// When the real energy exceeds the surrogate's by more than this fraction of the spread of the design's energies,
+        /// the design is widened (two times at most, with one point per searched number each); then CEM takes over.
+        disagreement: f64 = 0.5 => runtime().range(1e-6..=1e3),
+        /// Candidates per iteration of that CEM; 0 turns it off.
+        fallback_samples: usize = 32 => runtime().range(0..=100_000),
+        /// Its iterations.
+        fallback_iterations: usize = 4 => runtime().range(0..=10_000),
+    }
+    checked by ResponseSurfaceConfig::fallback_fits
 }
 
-impl Default for ResponseSurfaceConfig {
-    fn default() -> Self {
-        Self {
-            calls: 0,
-            points_per_round: 1,
-            tolerance: 1e-3,
-            design_radius: 0.7,
-            gripper_probe: true,
-            latent_elements: 2048,
-            disagreement: 0.5,
-            fallback_samples: 32,
-            fallback_iterations: 4,
+impl ResponseSurfaceConfig {
+    fn fallback_fits(&self) -> Result<(), ParameterError> {
+        if self.fallback_samples == 1 {
+            return Err(ParameterError::new("fallback_samples", "is 1; it must be 0 or at least 2"));
         }
+        Ok(())
     }
 }
 
@@ -97,43 +92,6 @@ const WIDENINGS: usize = 2;
 const WRONG: usize = 2;
 
 impl OptimizerConfig for ResponseSurfaceConfig {
-    fn validate(&self) -> Result<(), PlannerConfigError> {
-        let fail = |field, reason: String| Err(PlannerConfigError { field, reason });
-        if self.calls > 1000 {
-            return fail("optimizers.response_surface.calls", format!("{} is above 1000", self.calls));
-        }
-        if !(1..=100).contains(&self.points_per_round) {
-            return fail(
-                "optimizers.response_surface.points_per_round",
-                format!("{} is outside 1..100", self.points_per_round),
-            );
-        }
-        if !(16..=1 << 24).contains(&self.latent_elements) {
-            return fail(
-                "optimizers.response_surface.latent_elements",
-                format!("{} is outside 16..2^24", self.latent_elements),
-            );
-        }
-        if !(0.0..=1.0).contains(&self.tolerance) {
-            return fail("optimizers.response_surface.tolerance", format!("{} is outside 0..1", self.tolerance));
-        }
-        for (field, value, limit) in [
-            ("optimizers.response_surface.design_radius", self.design_radius, 1.0),
-            ("optimizers.response_surface.disagreement", self.disagreement, 1e3),
-        ] {
-            if !(value > 0.0 && value <= limit) {
-                return fail(field, format!("{value} must be above 0 and at most {limit}"));
-            }
-        }
-        if self.fallback_samples == 1 || self.fallback_samples > 100_000 {
-            return fail(
-                "optimizers.response_surface.fallback_samples",
-                format!("{} is not 0 or 2..100000", self.fallback_samples),
-            );
-        }
-        Ok(())
-    }
-
     fn build(&self, all: &OptimizerSettings) -> Result<Box<dyn Optimizer>, PlannerConfigError> {
         Ok(Box::new(ResponseSurface::new(self.clone(), all.cem.clone())?))
     }
@@ -214,7 +172,7 @@ impl ResponseSurface {
     /// # Errors
     /// [`PlannerConfigError`] when a setting makes no sense.
     pub fn new(config: ResponseSurfaceConfig, cem: CemConfig) -> Result<Self, PlannerConfigError> {
-        config.validate()?;
+        check(&config, "optimizers.response_surface")?;
         let samples = config.fallback_samples.max(2);
         let fallback = Cem::new(CemConfig {
             samples,

@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::clock::ManualClock;
+use crate::config::from_yaml;
 use crate::robot::pose::RobotState;
 use crate::world_model::layer_norm;
 use crate::world_model::preprocess::ResizeFilter;
@@ -364,7 +365,7 @@ fn host_costs_draw_the_plan_away() {
         let mut config = PlannerConfig { optimizer: name.to_owned(), ..PlannerConfig::default() };
         let free = ask(&mut planner(config.clone(), &model), &mut model, &task, None, 0).unwrap();
         let reach = free.actions[0].translation().norm();
-        config.cost.action_size = Some(cost::ActionSize { translation: 1000.0, rotation: 0.0, gripper: 0.0 });
+        config.cost.action_size = cost::ActionSize { enabled: true, translation: 1000.0, rotation: 0.0, gripper: 0.0 };
         let held = ask(&mut planner(config, &model), &mut model, &task, None, 0).unwrap();
         assert!(held.actions[0].translation().norm() < 0.5 * reach, "{name}");
         assert!(held.cost >= held.energy, "{name}");
@@ -383,7 +384,7 @@ fn settings_that_do_not_fit_the_model_are_refused() {
     assert_eq!(refuse(|c| c.horizon = 3), "horizon");
     assert_eq!(refuse(|c| c.max_batch = 0), "max_batch");
     assert_eq!(refuse(|c| c.optimizer = "none".to_owned()), "optimizer");
-    assert_eq!(refuse(|c| c.action_space.coordinates.clear()), "action_space");
+    assert_eq!(refuse(|c| c.action_space.coordinates.clear()), "action_space.coordinates");
     assert_eq!(refuse(|c| c.optimizers.response_surface.calls = 1001), "optimizers.response_surface.calls");
     assert_eq!(refuse(|c| c.optimizers.response_surface.tolerance = f64::NAN), "optimizers.response_surface.tolerance");
     assert_eq!(refuse(|c| c.gripper_refinement.points = 1), "gripper_refinement.points");
@@ -548,12 +549,12 @@ proptest! {
 fn the_configuration_reads_from_yaml() {
     let text = "optimizer: cem\nhorizon: 2\nenergy: l2\nwarm_start: false\n\
                 optimizers: {cem: {samples: 10, topk: 3, answer: mean}}\n\
-                action_space: {gripper: delta, coordinates: [dx, dgripper]}\ncost: {workspace: {min_m: [0,0,0], max_m: [1,1,1]}}";
-    let config: PlannerConfig = serde_saphyr::from_str(text).unwrap();
+                action_space: {gripper: delta, coordinates: [dx, dgripper]}\ncost: {workspace: {enabled: true, min_m: [0,0,0], max_m: [1,1,1]}}";
+    let config: PlannerConfig = from_yaml(text).unwrap();
     assert_eq!((config.horizon, config.optimizers.cem.samples, config.energy), (2, 10, EnergyNorm::L2));
-    assert!(config.cost.workspace.is_some() && config.cost.action_size.is_none());
+    assert!(config.cost.workspace.enabled && !config.cost.action_size.enabled);
     for text in ["optimiser: cem", "cem: {samples: 10}", "optimizers: {genetic: {}}", "optimizers: {cem: {sample: 1}}"]
     {
-        assert!(serde_saphyr::from_str::<PlannerConfig>(text).is_err(), "{text}");
+        assert!(from_yaml::<PlannerConfig>(text).is_err(), "{text}");
     }
 }

@@ -1,24 +1,18 @@
 //! Is this plan worth executing?
 
-use serde::Deserialize;
-
 use super::Plan;
 use super::action_space::ActionSpace;
+use crate::config::parameter::{parameters, runtime};
 
-/// Settings.
-#[derive(Clone, Copy, Debug, PartialEq, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-pub struct ValidatorConfig {
-    /// How much higher than staying the plan's predicted energy may be. Both are predictions of the same model.
-    pub max_worse_than_staying: f64,
-    /// When staying was not evaluated: how much higher than the current frame's energy the plan's may be. A prediction
-    /// is compared with an observation here, so it has to cover the model's error.
-    pub max_worse_than_now: f64,
-}
-
-impl Default for ValidatorConfig {
-    fn default() -> Self {
-        Self { max_worse_than_staying: 0.01, max_worse_than_now: 0.25 }
+parameters! {
+    /// Settings.
+    #[derive(Copy)]
+    pub struct ValidatorConfig {
+        /// How much higher than staying the plan's predicted energy may be. Both are predictions of the same model.
+        max_worse_than_staying: f64 = 0.01 => runtime().unit("energy").range(0.0..=1e6),
+        /// When staying was not evaluated: how much higher than the current frame's energy the plan's may be. A prediction
+        /// is compared with an observation here, so it has to cover the model's error.
+        max_worse_than_now: f64 = 0.25 => runtime().unit("energy").range(0.0..=1e6),
     }
 }
 

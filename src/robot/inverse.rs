@@ -9,47 +9,35 @@
 use std::sync::Arc;
 
 use nalgebra::{Isometry3, Matrix6, SVector, SymmetricEigen, Vector3, Vector6};
-use serde::{Deserialize, Serialize};
 
 use super::joints::{JointName, JointVector, MAX_DOF};
 use super::kinematics::{Chain, Jacobian};
+use super::singularity::{Singular, SingularityConfig};
+use crate::config::parameter::{ParameterError, check, parameters, read_only};
 
 type Padded = SVector<f64, MAX_DOF>;
 
-/// Settings of [`InverseKinematics`].
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-pub struct InverseKinematicsConfig {
-    /// A solution is at most this far from the target, m.
-    pub position_tolerance_m: f64,
-    /// A solution is at most this far from the target's rotation, rad.
-    pub rotation_tolerance_rad: f64,
-    /// Most iterations before giving up.
-    pub max_iterations: u32,
-    /// Length that weighs one radian of rotation error against metres of position error, m/rad.
-    pub rotation_weight_m: f64,
-    /// Largest change of one joint in one iteration, rad or m.
-    pub max_joint_step: f64,
-    /// Distance kept from the described joint limits, rad or m.
-    pub limit_margin: f64,
-    /// Posture that redundant joints are pulled towards, one number per joint (rad, m); none when empty.
-    pub posture: Vec<f64>,
-    /// Share of the way to the posture per iteration, 0..1.
-    pub posture_gain: f64,
-}
-
-impl Default for InverseKinematicsConfig {
-    fn default() -> Self {
-        Self {
-            position_tolerance_m: 1e-5,
-            rotation_tolerance_rad: 1e-4,
-            max_iterations: 100,
-            rotation_weight_m: 0.3,
-            max_joint_step: 0.5,
-            limit_margin: 0.0,
-            posture: Vec::new(),
-            posture_gain: 0.1,
-        }
+parameters! {
+    /// Settings of [`InverseKinematics`].
+    pub struct InverseKinematicsConfig {
+        /// A solution is at most this far from the target.
+        position_tolerance_m: f64 = 1e-5 => read_only().unit("m").range(1e-9..=0.1),
+        /// A solution is at most this far from the target's rotation.
+        rotation_tolerance_rad: f64 = 1e-4 => read_only().unit("rad").range(1e-9..=0.5),
+        /// Most iterations before giving up.
+        max_iterations: u32 = 50 => read_only().range(1..=10_000),
+        /// Length that weighs one radian of rotation error against metres of position error.
+        rotation_weight_m: f64 = 0.3 => read_only().unit("m/rad").range(1e-6..=100.0),
+        /// Largest change of one joint in one iteration.
+        max_joint_step: f64 = 0.5 => read_only().unit("rad or m").range(1e-6..=10.0),
+        /// Distance kept from the described joint limits.
+        limit_margin: f64 = 0.0 => read_only().unit("rad or m").range(0.0..=3.0),
+        /// Posture that redundant joints are pulled towards, one number per joint; none when empty.
+        posture: Vec<f64> = Vec::new() => read_only().unit("rad or m"),
+        /// Share of the way to the posture per iteration.
+        posture_gain: f64 = 0.1 => read_only().range(0.0..=1.0),
+        /// Where motions become slower, and where none is made.
+        singularity: SingularityConfig = SingularityConfig::default(),
     }
 }
 
@@ -57,15 +45,8 @@ impl Default for InverseKinematicsConfig {
 #[derive(Clone, Debug, PartialEq, thiserror::Error)]
 pub enum InverseKinematicsConfigError {
     /// A number outside its range.
-    #[error("inverse kinematics: {setting} is {value}; it must be {expected}")]
-    OutOfRange {
-        /// Setting.
-        setting: &'static str,
-        /// Its value.
-        value: f64,
-        /// What is allowed.
-        expected: &'static str,
-    },
+    #[error(transparent)]
+    Parameter(#[from] ParameterError),
     /// A posture of the wrong length.
     #[error("inverse kinematics: posture has {found} numbers; the chain has {expected} joints")]
     PostureLength {
@@ -95,7 +76,9 @@ pub struct ConvergenceReport {
     pub iterations: u32,
     /// Manipulability √det(J·Jᵀ) at the result; 0 at a singularity.
     pub manipulability: f64,
-    /// Condition number of J (m and rad mixed, as MoveIt Servo takes it); ∞ at a singularity.
+    /// Condition number of J (m and rad mixed, as MoveIt Servo takes it) at the seed; ∞ at a singularity.
+    pub seed_condition_number: f64,
+    /// Condition number of J at the result.
     pub condition_number: f64,
 }
 
@@ -172,27 +155,8 @@ impl InverseKinematics {
     /// # Errors
     /// When a setting is out of range, the posture is of the wrong length, or the margin leaves a joint no room.
     pub fn new(chain: Arc<Chain>, config: InverseKinematicsConfig) -> Result<Self, InverseKinematicsConfigError> {
-        for (setting, value) in [
-            ("position_tolerance_m", config.position_tolerance_m),
-            ("rotation_tolerance_rad", config.rotation_tolerance_rad),
-            ("max_iterations", f64::from(config.max_iterations)),
-            ("rotation_weight_m", config.rotation_weight_m),
-            ("max_joint_step", config.max_joint_step),
-        ] {
-            if !(value.is_finite() && value > 0.0) {
-                let expected = "finite and above 0";
-                return Err(InverseKinematicsConfigError::OutOfRange { setting, value, expected });
-            }
-        }
-        if !(0.0..=1.0).contains(&config.posture_gain) {
-            let (setting, value) = ("posture_gain", config.posture_gain);
-            return Err(InverseKinematicsConfigError::OutOfRange { setting, value, expected: "between 0 and 1" });
-        }
+        check(&config, "inverse_kinematics")?;
         let margin = config.limit_margin;
-        if !(margin.is_finite() && margin >= 0.0) {
-            let (setting, expected) = ("limit_margin", "finite and not negative");
-            return Err(InverseKinematicsConfigError::OutOfRange { setting, value: margin, expected });
-        }
         let (mut lower, mut upper) = (Padded::zeros(), Padded::zeros());
         for (i, joint) in chain.joints().iter().enumerate() {
             (lower[i], upper[i]) = (joint.limits.lower + margin, joint.limits.upper - margin);
@@ -202,13 +166,7 @@ impl InverseKinematics {
         }
         let posture = match JointVector::from_slice(&config.posture) {
             Some(posture) if posture.is_empty() => None,
-            Some(posture) if posture.len() == chain.dof() => {
-                if let Some(&value) = posture.iter().find(|v| !v.is_finite()) {
-                    let setting = "posture";
-                    return Err(InverseKinematicsConfigError::OutOfRange { setting, value, expected: "finite" });
-                }
-                Some(clamp(posture.padded(), &lower, &upper))
-            }
+            Some(posture) if posture.len() == chain.dof() => Some(clamp(posture.padded(), &lower, &upper)),
             _ => {
                 let (found, expected) = (config.posture.len(), chain.dof());
                 return Err(InverseKinematicsConfigError::PostureLength { found, expected });
@@ -246,6 +204,7 @@ impl InverseKinematics {
         }
 
         let mut current = self.iterate(clamp(seed.padded(), &self.lower, &self.upper), base_from_tip);
+        let (_, seed_condition_number) = conditioning(&current.jacobian, self.config.rotation_weight_m);
         let mut damping = INITIAL_DAMPING;
         let mut slow_iterations = 0;
         let mut iterations = 0;
@@ -276,6 +235,7 @@ impl InverseKinematics {
             rotation_residual_rad: current.rotation_residual,
             iterations,
             manipulability,
+            seed_condition_number,
             condition_number,
         };
         if self.converged(&current) {
@@ -283,6 +243,14 @@ impl InverseKinematics {
         } else {
             Err(InverseKinematicsError::Unreachable { report, at_limit: self.joints_at_limit(&current.q) })
         }
+    }
+
+    /// Share of the full speed, above 0 and at most 1, at which the motion from the seed to the solution is to be made.
+    ///
+    /// # Errors
+    /// [`Singular`] when the solution lies too near a singularity.
+    pub fn speed_scale(&self, solution: &Solution) -> Result<f64, Singular> {
+        self.config.singularity.speed_scale(&solution.report)
     }
 
     fn converged(&self, at: &Iterate) -> bool {

@@ -5,4 +5,5 @@ pub mod joint_state;
 pub mod joints;
 pub mod kinematics;
 pub mod pose;
+pub mod singularity;
 pub mod urdf;

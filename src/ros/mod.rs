@@ -4,6 +4,8 @@
 //! |---|---|
 //! | [`port`] | the port: publishers, subscriptions, services, graph look-ups |
 //! | [`messages`], [`cdr`] | the messages, and their wire format |
+//! | [`lifecycle`] | the state of a managed node, and its services |
+//! | [`rosout`] | the log as messages |
 //! | [`names`], [`qos`] | naming rules and quality of service of ROS 2 |
 //! | [`arguments`], [`environment`] | `--ros-args` and the `ROS_…` variables |
 //! | [`adapter`] | which adapter a node runs on |
@@ -15,12 +17,14 @@ pub mod arguments;
 pub mod cdr;
 pub mod dds;
 pub mod environment;
+pub mod lifecycle;
 pub mod messages;
 pub mod names;
 pub mod port;
 pub mod qos;
 #[cfg(feature = "r2r")]
 pub mod r2r;
+pub mod rosout;
 
 /// The log filter to use when the user sets none: the DDS library warns many times per second about harmless things,
 /// such as announcements to hosts that do not answer, and calls it an error when an interface without multicast is left;

@@ -139,6 +139,9 @@ pub trait Port: Send + Sync {
         handler: Box<dyn RequestHandler>,
     ) -> Result<ServiceServer, PortError>;
 
+    /// Absolute names of the topics that this node publishes or subscribes at present.
+    fn own_topics(&self) -> Vec<String>;
+
     /// Who publishes and subscribes a topic, in this process and elsewhere, as far as discovery has come.
     ///
     /// # Errors
@@ -531,18 +534,8 @@ impl TopicInfo {
             0 => {}
             several => return Some(format!("{several} publishers on {topic}, expected one")),
         }
-        let mut reasons: Vec<String> = self
-            .publishers
-            .iter()
-            .map(|p| {
-                if p.message_type != message_type {
-                    format!("publisher {} sends {} instead of {message_type}", p.id, p.message_type)
-                } else {
-                    let reason = p.qos.incompatibility(&qos).unwrap_or("unknown reason");
-                    format!("publisher {} has incompatible QoS: {reason}", p.id)
-                }
-            })
-            .collect();
+        let mut reasons: Vec<String> =
+            self.publishers.iter().filter_map(|publisher| publisher.unfit_to_send(message_type, qos)).collect();
         reasons.dedup();
         Some(if reasons.is_empty() {
             format!("no publisher on {topic} yet")
@@ -556,20 +549,67 @@ impl TopicInfo {
     pub fn publisher_problem(&self, message_type: &str, qos: QosProfile) -> Option<String> {
         let topic = &self.topic;
         let mut reasons = Vec::new();
-        for s in &self.subscriptions {
-            if s.message_type != message_type {
-                reasons.push(format!("subscription {} expects {} instead of {message_type}", s.id, s.message_type));
-            } else if let Some(reason) = qos.incompatibility(&s.qos) {
-                reasons.push(format!("subscription {} has incompatible QoS: {reason}", s.id));
-            } else {
-                return None;
-            }
+        for subscription in &self.subscriptions {
+            reasons.push(subscription.unfit_to_receive(message_type, qos)?);
         }
         Some(if reasons.is_empty() {
             format!("no subscription on {topic} yet")
         } else {
             format!("no usable subscription on {topic}: {}", reasons.join("; "))
         })
+    }
+
+    /// Why this node's own subscription here gets nothing (or messages of several publishers), or its own publisher
+    /// reaches nobody; `None` when all is well, or when it has neither.
+    pub fn lack(&self) -> Option<String> {
+        let own = |list: &[Endpoint]| list.iter().find(|endpoint| endpoint.local).cloned();
+        let input = own(&self.subscriptions).and_then(|own| self.subscription_problem(&own.message_type, own.qos));
+        input.or_else(|| own(&self.publishers).and_then(|own| self.publisher_problem(&own.message_type, own.qos)))
+    }
+
+    /// Every endpoint of others that cannot talk to this node's on this topic, one sentence each, also where a further
+    /// one can.
+    pub fn mismatches(&self) -> Vec<String> {
+        let others = |list: &[Endpoint]| list.iter().filter(|e| !e.local).cloned().collect::<Vec<_>>();
+        let own = |list: &[Endpoint]| list.iter().filter(|e| e.local).cloned().collect::<Vec<_>>();
+        let mut found = Vec::new();
+        for subscription in own(&self.subscriptions) {
+            let reason = |other: &Endpoint| other.unfit_to_send(&subscription.message_type, subscription.qos);
+            found.extend(others(&self.publishers).iter().filter_map(reason));
+        }
+        for publisher in own(&self.publishers) {
+            let reason = |other: &Endpoint| other.unfit_to_receive(&publisher.message_type, publisher.qos);
+            found.extend(others(&self.subscriptions).iter().filter_map(reason));
+        }
+        found.into_iter().map(|reason| format!("{}: {reason}", self.topic)).collect()
+    }
+
+    /// True when somebody receives what this node publishes here.
+    pub fn is_heard(&self) -> bool {
+        self.publishers.iter().filter(|publisher| publisher.local).any(|publisher| {
+            let hears = |s: &Endpoint| s.unfit_to_receive(&publisher.message_type, publisher.qos).is_none();
+            self.subscriptions.iter().any(hears)
+        })
+    }
+}
+
+impl Endpoint {
+    /// Why this publisher cannot serve a subscription of this type and profile; `None` when it can.
+    fn unfit_to_send(&self, message_type: &str, qos: QosProfile) -> Option<String> {
+        if self.message_type != message_type {
+            return Some(format!("publisher {} sends {} instead of {message_type}", self.id, self.message_type));
+        }
+        let reason = self.qos.incompatibility(&qos)?;
+        Some(format!("publisher {} has incompatible QoS: {reason}", self.id))
+    }
+
+    /// Why this subscription gets nothing from a publisher of this type and profile; `None` when it does.
+    fn unfit_to_receive(&self, message_type: &str, qos: QosProfile) -> Option<String> {
+        if self.message_type != message_type {
+            return Some(format!("subscription {} expects {} instead of {message_type}", self.id, self.message_type));
+        }
+        let reason = qos.incompatibility(&self.qos)?;
+        Some(format!("subscription {} has incompatible QoS: {reason}", self.id))
     }
 }
 
@@ -594,6 +634,32 @@ mod tests {
         assert_eq!(problem(&info, QosProfile::SENSOR_DATA), None);
         info.publishers.push(endpoint(Image::TYPE, QosProfile::SENSOR_DATA));
         assert!(problem(&info, QosProfile::SENSOR_DATA).unwrap().starts_with("2 publishers"));
+    }
+
+    #[test]
+    fn every_endpoint_that_does_not_fit_is_named_beside_those_that_do() {
+        let own = Endpoint { local: true, ..endpoint(Image::TYPE, QosProfile::SENSOR_DATA) };
+        let mut info = TopicInfo { topic: "/picture".into(), publishers: vec![own.clone()], subscriptions: vec![] };
+        assert!(!info.is_heard() && info.mismatches().is_empty());
+        info.subscriptions = vec![
+            endpoint(Image::TYPE, QosProfile::SENSOR_DATA),
+            endpoint(Image::TYPE, QosProfile::DEFAULT),
+            endpoint(JointState::TYPE, QosProfile::SENSOR_DATA),
+        ];
+        assert!(info.is_heard());
+        let found = info.mismatches();
+        assert_eq!(found.len(), 2, "{found:?}");
+        assert!(found[0].starts_with("/picture: subscription") && found[0].contains("best effort"), "{found:?}");
+        assert!(found[1].contains("expects sensor_msgs/msg/JointState"), "{found:?}");
+        assert_eq!(info.lack(), None, "one of them receives");
+        // The same for a subscription of ours.
+        let info = TopicInfo {
+            topic: "/picture".into(),
+            subscriptions: vec![Endpoint { qos: QosProfile::DEFAULT, ..own }],
+            publishers: vec![endpoint(Image::TYPE, QosProfile::SENSOR_DATA)],
+        };
+        assert!(info.mismatches()[0].contains("publisher"), "{:?}", info.mismatches());
+        assert!(info.lack().unwrap().starts_with("no usable publisher on /picture"));
     }
 
     /// A way back that ends in a channel.

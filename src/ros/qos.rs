@@ -2,24 +2,34 @@
 
 use std::fmt;
 
-/// Whether lost messages are sent again.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Reliability {
-    /// Lost messages stay lost; the newest matters most.
-    BestEffort,
-    /// Lost messages are sent again while the publisher still keeps them.
-    Reliable,
+use crate::config::parameter::{choices, parameters, read_only};
+
+choices! {
+    /// Whether lost messages are sent again.
+    pub enum Reliability {
+        /// Lost messages stay lost; the newest matters most.
+        BestEffort = "best_effort",
+        /// Lost messages are sent again while the publisher still keeps them.
+        Reliable = "reliable",
+    }
 }
 
-/// Whether a subscription that comes late receives what was published before.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Durability {
-    /// Only messages published while the subscription exists.
-    Volatile,
-    /// The last `depth` messages are kept for subscriptions that come later ("latched").
-    TransientLocal,
+choices! {
+    /// Whether a subscription that comes late receives what was published before.
+    pub enum Durability {
+        /// Only messages published while the subscription exists.
+        Volatile = "volatile",
+        /// The last `depth` messages are kept for subscriptions that come later ("latched").
+        TransientLocal = "transient_local",
+    }
+}
+
+choices! {
+    /// Which messages are kept. This node works on the newest ones, so there is one answer.
+    pub enum History {
+        /// The last `depth`.
+        KeepLast = "keep_last",
+    }
 }
 
 /// A quality-of-service profile. History is always "keep last `depth`".
@@ -70,6 +80,54 @@ impl QosProfile {
             Some("the publisher is volatile, the subscription asks for transient local")
         } else {
             None
+        }
+    }
+}
+
+parameters! {
+    /// Quality of service of one topic, where it is to differ from the node's own.
+    #[derive(Copy)]
+    pub struct TopicOverrides {
+        /// The node's publisher.
+        publisher: QosOverride = QosOverride::default(),
+        /// The node's subscription.
+        subscription: QosOverride = QosOverride::default(),
+    }
+}
+
+parameters! {
+    /// What is to differ from the node's own profile.
+    #[derive(Copy)]
+    pub struct QosOverride {
+        /// Whether lost messages are sent again.
+        reliability: Option<Reliability> = None => read_only(),
+        /// Whether a subscription that comes late receives what was published before.
+        durability: Option<Durability> = None => read_only(),
+        /// Which messages are kept; the last `depth` is the only answer of this node.
+        history: Option<History> = None => read_only(),
+        /// How many messages are kept.
+        depth: Option<u16> = None => read_only().range(1..=10_000),
+    }
+}
+
+impl QosOverride {
+    /// `profile` with what differs.
+    #[must_use]
+    pub fn apply(&self, profile: QosProfile) -> QosProfile {
+        QosProfile {
+            reliability: self.reliability.unwrap_or(profile.reliability),
+            durability: self.durability.unwrap_or(profile.durability),
+            depth: self.depth.unwrap_or(profile.depth),
+        }
+    }
+
+    /// As an override that says all of `profile`.
+    pub fn full(profile: QosProfile) -> Self {
+        Self {
+            reliability: Some(profile.reliability),
+            durability: Some(profile.durability),
+            history: Some(History::KeepLast),
+            depth: Some(profile.depth),
         }
     }
 }

@@ -3,62 +3,48 @@
 use std::collections::BTreeMap;
 
 use nalgebra::Vector3;
-use serde::{Deserialize, Serialize};
 
 use crate::command::JointTrajectoryCommand;
+use crate::config::parameter::{ParameterError, keyed_by, parameters, read_only};
 use crate::robot::joints::{JointName, JointVector};
 use crate::robot::kinematics::Chain;
 
 use super::refusal::{Quantity, Refusal};
 
-/// Limits of one joint that the robot description does not state, or that are to be tighter than stated.
-/// Units: rad or m, and seconds.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-pub struct JointLimitConfig {
-    /// Lowest position; the tighter of this and the description's holds.
-    pub lower: Option<f64>,
-    /// Highest position; the tighter of this and the description's holds.
-    pub upper: Option<f64>,
-    /// Highest speed; the tighter of this and the description's holds.
-    pub velocity: Option<f64>,
-    /// Highest acceleration.
-    pub acceleration: Option<f64>,
-    /// Highest jerk.
-    pub jerk: Option<f64>,
+parameters! {
+    /// Limits of one joint that the robot description does not state, or that are to be tighter than stated.
+    #[derive(Copy)]
+    pub struct JointLimitConfig {
+        /// Lowest position; the tighter of this and the description's holds.
+        lower: Option<f64> = None => read_only().unit("rad or m"),
+        /// Highest position; the tighter of this and the description's holds.
+        upper: Option<f64> = None => read_only().unit("rad or m"),
+        /// Highest speed; the tighter of this and the description's holds.
+        velocity: Option<f64> = None => read_only().unit("rad/s or m/s").range(1e-6..=1e6),
+        /// Highest acceleration.
+        acceleration: Option<f64> = None => read_only().unit("rad/s² or m/s²").range(1e-6..=1e6),
+        /// Highest jerk.
+        jerk: Option<f64> = None => read_only().unit("rad/s³ or m/s³").range(1e-6..=1e9),
+    }
 }
 
-/// Settings of [`MotionLimits`].
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-pub struct LimitsConfig {
-    /// Limits by joint name.
-    pub joints: BTreeMap<String, JointLimitConfig>,
-    /// Acceleration limit of joints without one, rad/s² or m/s².
-    pub default_acceleration: Option<f64>,
-    /// Jerk limit of joints without one, rad/s³ or m/s³.
-    pub default_jerk: Option<f64>,
-    /// Targets keep this distance from the position limits, rad or m.
-    pub position_margin: f64,
-    /// Share of the velocity limits that motions use, above 0 to 1.
-    pub velocity_scaling: f64,
-    /// Share of the acceleration limits that motions use, above 0 to 1.
-    pub acceleration_scaling: f64,
-    /// Share of the jerk limits that motions use, above 0 to 1.
-    pub jerk_scaling: f64,
-}
-
-impl Default for LimitsConfig {
-    fn default() -> Self {
-        Self {
-            joints: BTreeMap::new(),
-            default_acceleration: None,
-            default_jerk: None,
-            position_margin: 0.02,
-            velocity_scaling: 0.8,
-            acceleration_scaling: 0.8,
-            jerk_scaling: 0.8,
-        }
+parameters! {
+    /// Settings of [`MotionLimits`].
+    pub struct LimitsConfig {
+        /// Limits of a joint by its name, where the robot description states none, or to be tighter.
+        joints: BTreeMap<String, JointLimitConfig> = BTreeMap::new() => keyed_by("joint"),
+        /// Acceleration limit of joints without one; 0: each needs its own.
+        default_acceleration: Option<f64> = None => read_only().unit("rad/s² or m/s²").range(1e-6..=1e6).none_is(0.0),
+        /// Jerk limit of joints without one; 0: each needs its own.
+        default_jerk: Option<f64> = None => read_only().unit("rad/s³ or m/s³").range(1e-6..=1e9).none_is(0.0),
+        /// Targets keep this distance from the position limits.
+        position_margin: f64 = 0.02 => read_only().unit("rad or m").range(0.0..=3.0),
+        /// Share of the velocity limits that motions use.
+        velocity_scaling: f64 = 0.8 => read_only().range(1e-3..=1.0),
+        /// Share of the acceleration limits that motions use.
+        acceleration_scaling: f64 = 0.8 => read_only().range(1e-3..=1.0),
+        /// Share of the jerk limits that motions use.
+        jerk_scaling: f64 = 0.8 => read_only().range(1e-3..=1.0),
     }
 }
 
@@ -304,14 +290,16 @@ impl MotionLimits {
     }
 }
 
-/// A box in the base frame that the tip stays in, m.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Workspace {
-    /// Lowest x, y, z.
-    pub min_m: [f64; 3],
-    /// Highest x, y, z.
-    pub max_m: [f64; 3],
+parameters! {
+    /// A box in the base frame that the tip stays in.
+    #[derive(Copy)]
+    pub struct Workspace {
+        /// Lowest x, y, z.
+        min_m: [f64; 3] => read_only().unit("m").range(-100.0..=100.0),
+        /// Highest x, y, z; above the lowest.
+        max_m: [f64; 3] => read_only().unit("m").range(-100.0..=100.0),
+    }
+    checked by Workspace::has_room
 }
 
 impl Workspace {
@@ -329,8 +317,10 @@ impl Workspace {
         furthest
     }
 
-    /// True when the box has room and finite corners.
-    pub fn is_valid(&self) -> bool {
-        (0..3).all(|i| self.min_m[i].is_finite() && self.max_m[i].is_finite() && self.min_m[i] < self.max_m[i])
+    fn has_room(&self) -> Result<(), ParameterError> {
+        if (0..3).all(|i| self.min_m[i] < self.max_m[i]) {
+            return Ok(());
+        }
+        Err(ParameterError::new("max_m", format!("is {:?}; it must be above min_m, {:?}", self.max_m, self.min_m)))
     }
 }

@@ -3,54 +3,44 @@
 use std::fmt;
 use std::time::Duration;
 
-use serde::{Deserialize, Serialize};
-
 use crate::clock::MonotonicTime;
+use crate::config::parameter::{choices, parameters, read_only};
 
-/// What follows from a bad condition while the arm is active.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Reaction {
-    /// Come to rest; go on when it is good again.
-    #[default]
-    Hold,
-    /// Come to rest; go on only after a reset.
-    Fault,
+choices! {
+    /// What follows from a bad condition while the arm is active.
+    #[derive(Default)]
+    pub enum Reaction {
+        /// Come to rest; go on when it is good again.
+        #[default]
+        Hold = "hold",
+        /// Come to rest; go on only after a reset.
+        Fault = "fault",
+    }
 }
 
-/// One watched input.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Watch {
-    /// Oldest age that still counts as fresh, s.
-    pub max_age_s: f64,
-    /// What happens beyond it.
-    #[serde(default)]
-    pub reaction: Reaction,
+parameters! {
+    /// One watched input.
+    #[derive(Copy)]
+    pub struct Watch {
+        /// Oldest age that still counts as fresh.
+        max_age_s: f64 => read_only().unit("s").range(1e-3..=3600.0),
+        /// What happens beyond it: hold (come to rest, go on when it is fresh again) or fault (go on only after a reset).
+        reaction: Reaction = Reaction::Hold => read_only(),
+    }
 }
 
-/// Settings of [`Watchdog`].
-#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-pub struct WatchdogConfig {
-    /// Newest camera frame.
-    pub frame: Watch,
-    /// Newest joint state.
-    pub joint_state: Watch,
-    /// Last sign of life of the planner's thread.
-    pub planner: Watch,
-    /// Inputs must have been fresh for this long before they count as fresh again, s.
-    pub settle_s: f64,
-}
-
-impl Default for WatchdogConfig {
-    fn default() -> Self {
-        Self {
-            frame: Watch { max_age_s: 0.5, reaction: Reaction::Hold },
-            joint_state: Watch { max_age_s: 0.1, reaction: Reaction::Hold },
-            planner: Watch { max_age_s: 1.0, reaction: Reaction::Hold },
-            settle_s: 0.2,
-        }
+parameters! {
+    /// Settings of [`Watchdog`].
+    #[derive(Copy)]
+    pub struct WatchdogConfig {
+        /// Newest camera frame.
+        frame: Watch = Watch { max_age_s: 0.5, reaction: Reaction::Hold },
+        /// Newest joint state.
+        joint_state: Watch = Watch { max_age_s: 0.1, reaction: Reaction::Hold },
+        /// Last sign of life of the planner's thread.
+        planner: Watch = Watch { max_age_s: 1.0, reaction: Reaction::Hold },
+        /// Inputs must have been fresh for this long before they count as fresh again.
+        settle_s: f64 = 0.2 => read_only().unit("s").range(0.0..=60.0),
     }
 }
 

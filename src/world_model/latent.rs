@@ -3,7 +3,8 @@
 use std::sync::{Arc, OnceLock};
 
 use ort::value::Tensor;
-use serde::Deserialize;
+
+use crate::config::parameter::choices;
 
 /// The latent of one frame: a host copy [N,D], and the same in the execution provider's memory once a model has made or
 /// used it, so that it crosses once however often it is planned with.
@@ -49,15 +50,16 @@ impl Latent {
     }
 }
 
-/// How far two latents are apart.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum EnergyNorm {
-    /// Mean absolute difference; the paper's.
-    #[default]
-    L1,
-    /// Mean square difference.
-    L2,
+choices! {
+    /// How far two latents are apart.
+    #[derive(Default)]
+    pub enum EnergyNorm {
+        /// Mean absolute difference; the paper's.
+        #[default]
+        L1 = "l1",
+        /// Mean square difference.
+        L2 = "l2",
+    }
 }
 
 /// Energy between two latents of equal length; `None` when the lengths differ or they are empty.

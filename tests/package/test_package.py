@@ -43,7 +43,8 @@ def test_arguments_of_the_planner_name_parameters_that_exist() -> None:
     for call in calls(tree, "Setting"):
         parameter = ast.literal_eval(call.args[0])
         section = file["/**"]["ros__parameters"]
-        for key in parameter.split(".")[:-1]:
+        for key in parameter.split("."):
+            assert key in section, parameter
             section = section[key]
 
 
@@ -67,6 +68,6 @@ def test_every_message_package_is_depended_on() -> None:
 def test_rviz_shows_what_the_planner_publishes() -> None:
     displays = yaml.safe_load((ROOT / "rviz/planner.rviz").read_text())["Visualization Manager"]["Displays"]
     topics = {display["Topic"]["Value"] for display in displays if "Topic" in display}
-    assert {"/vjepa_planner/plan", "/vjepa_planner/elites", "/vjepa_planner/model_view"} <= topics
+    assert {"/vjepa_planner/plan", "/vjepa_planner/elites", "/vjepa_planner/model_view/compressed"} <= topics
     kinds = {display["Class"].split("/")[-1] for display in displays}
     assert {"RobotModel", "TF", "Path", "MarkerArray", "Image"} <= kinds

@@ -31,12 +31,19 @@ def command_line(node: "launch_ros.actions.Node", context: "launch.LaunchContext
     return ["".join(part.perform(context) for part in word) for word in node.cmd]
 
 
-def test_without_arguments_the_parameter_file_alone_counts() -> None:
+def overridden(node: "launch_ros.actions.Node") -> set[str]:
+    """Names of the parameters that go over those of the file."""
+    _file, overrides = node._Node__parameters
+    return {key[0].text for key in overrides}
+
+
+def test_without_arguments_the_parameter_file_counts_and_the_node_starts_by_itself() -> None:
     nodes, context = planned()
     (planner,) = nodes
     assert planner.node_package == "vjepa_planner"
     words = command_line(planner, context)
     assert "--adapter" not in words and "--log-level" in words
+    assert overridden(planner) == {"autostart"}
 
 
 def test_arguments_become_parameters_and_a_way_into_ros() -> None:
@@ -44,8 +51,7 @@ def test_arguments_become_parameters_and_a_way_into_ros() -> None:
     words = command_line(planner, context)
     assert words[words.index("--adapter") + 1] == "dds"
     assert words.index("--adapter") < words.index("--ros-args")
-    _file, overrides = planner._Node__parameters
-    assert {key[0].text for key in overrides} == {"mode", "command.arm_topic"}
+    assert overridden(planner) == {"mode", "command.arm_topic", "autostart"}
 
 
 def test_rviz_looks_at_the_node_by_its_name() -> None:

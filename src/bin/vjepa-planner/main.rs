@@ -1,9 +1,11 @@
-//! The command-line tool: says whether a model directory is in order, and how fast this machine plans with it.
+//! The command-line tool: says whether a model directory is in order, how fast this machine plans with it, and
+//! which parameters the node has.
 
 mod bench;
 mod bench_planners;
 mod check;
 mod options;
+mod parameters;
 mod planning;
 mod statistics;
 mod table;
@@ -14,7 +16,7 @@ use std::process::ExitCode;
 use clap::{Parser, Subcommand};
 use tracing_subscriber::EnvFilter;
 
-/// Checks and measures world models for vjepa_planner.
+/// Checks and measures world models for vjepa_planner, and lists its parameters.
 ///
 /// A model is a directory with `manifest.yaml` and ONNX files; `models/demo` is one, and
 /// `python -m vjepa_ac.export` makes one from a V-JEPA 2-AC checkpoint. ONNX Runtime has to be installed; when it is not,
@@ -31,6 +33,7 @@ enum Command {
     Check(check::Arguments),
     Bench(bench::Arguments),
     BenchPlanners(bench_planners::Arguments),
+    Parameters(parameters::Arguments),
 }
 
 fn main() -> ExitCode {
@@ -40,6 +43,7 @@ fn main() -> ExitCode {
         Command::Check(arguments) => check::run(arguments),
         Command::Bench(arguments) => bench::run(arguments),
         Command::BenchPlanners(arguments) => bench_planners::run(arguments),
+        Command::Parameters(arguments) => parameters::run(arguments),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,

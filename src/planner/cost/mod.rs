@@ -3,13 +3,11 @@
 mod action_size;
 mod workspace;
 
-use serde::Deserialize;
-
 pub use action_size::ActionSize;
 pub use workspace::Workspace;
 
-use super::PlannerConfigError;
 use super::action_space::{ActionSpace, MAX_HORIZON};
+use crate::config::parameter::parameters;
 use crate::robot::pose::{Action, RobotState};
 
 /// A cheap term; it is computed for every candidate and, by some optimizers, many times between batches.
@@ -20,14 +18,14 @@ pub trait Cost: std::fmt::Debug + Send + Sync {
     fn cost(&self, actions: &[Action], states: &[RobotState]) -> f64;
 }
 
-/// Settings of all terms; a term that is absent is off.
-#[derive(Clone, Debug, Default, PartialEq, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-pub struct CostConfig {
-    /// See [`ActionSize`].
-    pub action_size: Option<ActionSize>,
-    /// See [`Workspace`].
-    pub workspace: Option<Workspace>,
+parameters! {
+    /// Settings of all terms.
+    pub struct CostConfig {
+        /// Prefers small actions.
+        action_size: ActionSize = ActionSize::default(),
+        /// Keeps the end effector inside a box; soft, the command gate has the hard limits.
+        workspace: Workspace = Workspace::default(),
+    }
 }
 
 /// The terms that are on.
@@ -38,20 +36,15 @@ pub struct HostCosts {
 
 impl HostCosts {
     /// The terms that `config` turns on.
-    ///
-    /// # Errors
-    /// [`PlannerConfigError`] for the first setting that makes no sense.
-    pub fn new(config: &CostConfig) -> Result<Self, PlannerConfigError> {
+    pub fn new(config: &CostConfig) -> Self {
         let mut terms: Vec<Box<dyn Cost>> = Vec::new();
-        if let Some(term) = &config.action_size {
-            term.validate()?;
-            terms.push(Box::new(term.clone()));
+        if config.action_size.enabled {
+            terms.push(Box::new(config.action_size.clone()));
         }
-        if let Some(term) = &config.workspace {
-            term.validate()?;
-            terms.push(Box::new(term.clone()));
+        if config.workspace.enabled {
+            terms.push(Box::new(config.workspace.clone()));
         }
-        Ok(Self { terms })
+        Self { terms }
     }
 
     /// True when no term is on.

@@ -126,6 +126,16 @@ impl Graph {
         self.lock().announcements = None;
     }
 
+    /// Topics that this node uses, each once.
+    pub(super) fn own_topics(&self) -> Vec<String> {
+        // The halves of services have no topic name here.
+        let mut topics: Vec<_> =
+            self.lock().endpoints.iter().filter(|e| !e.topic.is_empty()).map(|e| e.topic.clone()).collect();
+        topics.sort_unstable();
+        topics.dedup();
+        topics
+    }
+
     /// Who uses the topic with this absolute name.
     pub(super) fn topic_info(&self, participant: &DomainParticipant, topic: String) -> TopicInfo {
         let dds_topic = format!("rt{topic}");

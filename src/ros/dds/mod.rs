@@ -252,6 +252,10 @@ impl Port for DdsPort {
         Ok(ServiceServer::new(name, stats, Box::new(on_drop)))
     }
 
+    fn own_topics(&self) -> Vec<String> {
+        self.lock().as_ref().map_or_else(Vec::new, |state| state.graph.own_topics())
+    }
+
     fn topic_info(&self, topic: &str) -> Result<TopicInfo, NameError> {
         let name = self.resolve(topic)?;
         let state = self.lock();

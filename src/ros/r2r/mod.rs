@@ -136,7 +136,8 @@ impl Port for R2rPort {
             stats: Arc::clone(&stats),
             clock: Arc::clone(&self.clock),
         };
-        let id = state.node.call(move |node| node.subscribe(&given, message_type, qos, receiver))?;
+        let topic = name.clone();
+        let id = state.node.call(move |node| node.subscribe(topic, &given, message_type, qos, receiver))?;
         Ok(Subscription::new(name, stats, state.node.remote().remover(id)))
     }
 
@@ -155,10 +156,16 @@ impl Port for R2rPort {
         Ok(ServiceServer::new(name, stats, state.node.remote().remover(id)))
     }
 
+    fn own_topics(&self) -> Vec<String> {
+        let state = self.lock();
+        let Some(state) = state.as_ref() else { return Vec::new() };
+        state.node.call(|node| Ok(node.own_topics())).unwrap_or_default()
+    }
+
     fn topic_info(&self, topic: &str) -> Result<TopicInfo, NameError> {
         let name = self.resolve(topic)?;
-        let mut state = self.lock();
-        let Some(state) = state.as_mut() else { return Ok(TopicInfo::default()) };
+        let state = self.lock();
+        let Some(state) = state.as_ref() else { return Ok(TopicInfo::default()) };
         let asked = name.clone();
         let own = self.names.node().clone();
         let info = state.node.call(move |node| node.topic_info(&own, asked));

@@ -6,6 +6,7 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use super::graph::{self, Local};
+use super::qos::to_rmw;
 use super::service::{self, Requests, Server};
 use super::subscription::{self, Incoming, next};
 use crate::ros::names::NodeName;
@@ -123,7 +124,7 @@ fn caught<T>(job: impl FnOnce() -> Result<T, String>) -> Result<T, String> {
 fn run(mut node: RclNode, commands: &Receiver<Command>) {
     loop {
         // `rcl` refuses to wait for nothing, so without endpoints the next command is what to wait for.
-        let wait = if node.endpoints.is_empty() { Duration::MAX } else { Duration::ZERO };
+        let wait = if node.receives() { Duration::ZERO } else { Duration::MAX };
         match commands.recv_timeout(wait) {
             Ok(Command::Do(job)) => {
                 job(&mut node);
@@ -139,41 +140,50 @@ fn run(mut node: RclNode, commands: &Receiver<Command>) {
             tracing::error!("waiting for ROS messages failed: {reason}");
             std::thread::sleep(REST);
         }
-        for endpoint in &mut node.endpoints {
-            endpoint.incoming.drain();
+        for subscription in &mut node.subscriptions {
+            subscription.end.drain();
+        }
+        for server in &mut node.servers {
+            server.drain();
         }
     }
 }
 
-/// The node, on its thread.
+/// The node, on its thread. Endpoints are dropped before it.
 pub(super) struct RclNode {
-    endpoints: Vec<Endpoint>,
-    publishers: Vec<Local>,
+    publishers: Vec<Local<r2r::PublisherUntyped>>,
+    subscriptions: Vec<Local<Subscriber>>,
+    servers: Vec<Serving>,
     next_id: u64,
     rcl: r2r::Node,
 }
 
-struct Endpoint {
-    id: u64,
-    incoming: Box<dyn Drain>,
+/// The receiving end of a subscription.
+struct Subscriber {
+    messages: Incoming<Vec<u8>>,
+    receiver: subscription::Receiver,
 }
 
-/// Hands all that has come to its sink.
-trait Drain {
-    fn drain(&mut self);
-}
-
-impl Drain for (Incoming<Vec<u8>>, subscription::Receiver) {
+impl Subscriber {
+    /// Hands over all that has come.
     fn drain(&mut self) {
-        while let Some(bytes) = next(&mut self.0) {
-            self.1.take(&bytes);
+        while let Some(bytes) = next(&mut self.messages) {
+            self.receiver.take(&bytes);
         }
     }
 }
 
-impl Drain for (Box<dyn Requests>, Server) {
+/// A service that is offered.
+struct Serving {
+    id: u64,
+    requests: Box<dyn Requests>,
+    server: Server,
+}
+
+impl Serving {
+    /// Hands over all that has come.
     fn drain(&mut self) {
-        while self.0.hand_over(&mut self.1) {}
+        while self.requests.hand_over(&mut self.server) {}
     }
 }
 
@@ -181,9 +191,14 @@ impl RclNode {
     fn create(name: &NodeName) -> Result<Self, String> {
         let made = r2r::Context::create().and_then(|context| r2r::Node::create(context, name.name(), name.namespace()));
         let rcl = made.map_err(|error| error.to_string())?;
-        Ok(Self { endpoints: Vec::new(), publishers: Vec::new(), next_id: 0, rcl })
+        Ok(Self { publishers: Vec::new(), subscriptions: Vec::new(), servers: Vec::new(), next_id: 0, rcl })
     }
 
+    fn receives(&self) -> bool {
+        !(self.subscriptions.is_empty() && self.servers.is_empty())
+    }
+
+    /// Makes a publisher; `rcl` is given the name `given` and makes `topic` of it.
     pub(super) fn advertise(
         &mut self,
         topic: String,
@@ -193,45 +208,56 @@ impl RclNode {
     ) -> Result<(u64, r2r::PublisherUntyped), PortError> {
         let publisher = self
             .rcl
-            .create_publisher_untyped(given, message_type, super::qos::to_rmw(qos))
+            .create_publisher_untyped(given, message_type, to_rmw(qos))
             .map_err(refused(|| format!("publishing {topic} as {message_type}")))?;
         let id = self.new_id();
-        self.publishers.push(Local { id, topic, message_type, qos, publisher: publisher.clone() });
+        self.publishers.push(Local { id, topic, message_type, qos, end: publisher.clone() });
         Ok((id, publisher))
     }
 
+    /// As [`Self::advertise`].
     pub(super) fn subscribe(
         &mut self,
-        topic: &str,
+        topic: String,
+        given: &str,
         message_type: &'static str,
         qos: QosProfile,
         receiver: subscription::Receiver,
     ) -> Result<u64, PortError> {
         let messages = self
             .rcl
-            .subscribe_raw(topic, message_type, super::qos::to_rmw(qos))
+            .subscribe_raw(given, message_type, to_rmw(qos))
             .map_err(refused(|| format!("subscribing {topic} as {message_type}")))?;
-        let messages: Incoming<Vec<u8>> = Box::new(messages);
-        Ok(self.add(Box::new((messages, receiver))))
-    }
-
-    pub(super) fn serve(&mut self, name: &str, service_type: &'static str, server: Server) -> Result<u64, PortError> {
-        let what = || format!("offering the service {name} of type {service_type}");
-        let requests = service::open(&mut self.rcl, name, service_type)
-            .ok_or_else(|| PortError::Unsupported(format!("{}: the r2r adapter does not know the type", what())))?
-            .map_err(refused(what))?;
-        Ok(self.add(Box::new((requests, server))))
-    }
-
-    pub(super) fn topic_info(&mut self, own: &NodeName, topic: String) -> Result<TopicInfo, PortError> {
-        let what = format!("listing the publishers of {topic}");
-        graph::topic_info(&self.rcl, own, &self.publishers, topic).map_err(refused(|| what))
-    }
-
-    fn add(&mut self, incoming: Box<dyn Drain>) -> u64 {
         let id = self.new_id();
-        self.endpoints.push(Endpoint { id, incoming });
-        id
+        let end = Subscriber { messages: Box::new(messages), receiver };
+        self.subscriptions.push(Local { id, topic, message_type, qos, end });
+        Ok(id)
+    }
+
+    /// As [`Self::advertise`].
+    pub(super) fn serve(&mut self, given: &str, service_type: &'static str, server: Server) -> Result<u64, PortError> {
+        let what = format!("offering the service {given} of type {service_type}");
+        let Some(requests) = service::open(&mut self.rcl, given, service_type) else {
+            return Err(PortError::Unsupported(format!("{what}: the r2r adapter does not know the type")));
+        };
+        let requests = requests.map_err(refused(|| what))?;
+        let id = self.new_id();
+        self.servers.push(Serving { id, requests, server });
+        Ok(id)
+    }
+
+    pub(super) fn topic_info(&self, own: &NodeName, topic: String) -> Result<TopicInfo, PortError> {
+        let what = format!("listing the publishers of {topic}");
+        graph::topic_info(&self.rcl, own, &self.publishers, &self.subscriptions, topic).map_err(refused(|| what))
+    }
+
+    /// Topics that this node uses, each once.
+    pub(super) fn own_topics(&self) -> Vec<String> {
+        let published = self.publishers.iter().map(|local| local.topic.clone());
+        let mut topics: Vec<_> = published.chain(self.subscriptions.iter().map(|local| local.topic.clone())).collect();
+        topics.sort_unstable();
+        topics.dedup();
+        topics
     }
 
     fn new_id(&mut self) -> u64 {
@@ -240,12 +266,13 @@ impl RclNode {
     }
 
     fn remove(&mut self, id: u64) {
-        self.endpoints.retain(|endpoint| endpoint.id != id);
+        self.subscriptions.retain(|subscription| subscription.id != id);
+        self.servers.retain(|server| server.id != id);
     }
 
     fn withdraw(&mut self, id: u64) {
         if let Some(at) = self.publishers.iter().position(|local| local.id == id) {
-            self.rcl.destroy_publisher_untyped(self.publishers.swap_remove(at).publisher);
+            self.rcl.destroy_publisher_untyped(self.publishers.swap_remove(at).end);
         }
     }
 }

@@ -18,7 +18,6 @@ use ort::memory::{AllocationDevice, AllocatorType, MemoryInfo, MemoryType};
 use ort::session::Session;
 use ort::session::builder::{GraphOptimizationLevel, SessionBuilder};
 use ort::value::Tensor;
-use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
 use self::engine_cache::{CacheLock, EngineCache};
@@ -27,65 +26,48 @@ pub use self::library::{INSTALL_COMMAND, LIBRARY_VARIABLE};
 use self::tensorrt::{Facts, TensorRt};
 use super::context_graph::context_graph;
 use super::manifest::ModelDirectory;
+use crate::config::parameter::{Choice as _, choices, parameters, read_only};
 
-/// What runs the graphs.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Provider {
-    /// The processor.
-    #[default]
-    Cpu,
-    /// An NVIDIA GPU through CUDA.
-    Cuda,
-    /// An NVIDIA GPU through TensorRT.
-    Tensorrt,
+choices! {
+    /// What runs the graphs.
+    #[derive(Default)]
+    pub enum Provider {
+        /// The processor.
+        #[default]
+        Cpu = "cpu",
+        /// An NVIDIA GPU through CUDA.
+        Cuda = "cuda",
+        /// An NVIDIA GPU through TensorRT.
+        Tensorrt = "tensorrt",
+    }
 }
 
 impl fmt::Display for Provider {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Cpu => "cpu",
-            Self::Cuda => "cuda",
-            Self::Tensorrt => "tensorrt",
-        })
+        f.write_str(self.name())
     }
 }
 
-/// How sessions are made.
-#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-pub struct RuntimeConfig {
-    /// What runs the graphs.
-    pub provider: Provider,
-    /// What is tried in its place, in this order, when it cannot be had. Empty: that is an error.
-    pub fallback: Vec<Provider>,
-    /// Number of the GPU.
-    pub device_id: i32,
-    /// Threads inside one operation, of each lane.
-    pub intra_op_threads: usize,
-    /// Lanes: threads that each predict a part of a call's candidates, with `intra_op_threads` each and the weights once
-    /// more each. On a GPU, which takes all candidates at once, it is ignored. 0: [`AUTOMATIC_LANES`] when those are
-    /// free and cheap, which is when `intra_op_threads` is 1, there are as many cores, and the rollouts' weights are at
-    /// most [`LIGHT_WEIGHTS`]; otherwise 1.
-    pub candidate_threads: usize,
-    /// Whether those threads spin while they wait for the next operation. They answer sooner and take the cores from
-    /// everything else; for machines with cores to spare.
-    pub intra_op_spinning: bool,
-    /// Where compiled graphs are kept; empty: `vjepa_planner` in `$XDG_CACHE_HOME` or `~/.cache`.
-    pub cache_dir: PathBuf,
-}
-
-impl Default for RuntimeConfig {
-    fn default() -> Self {
-        Self {
-            provider: Provider::Cpu,
-            fallback: Vec::new(),
-            device_id: 0,
-            intra_op_threads: 1,
-            candidate_threads: 0,
-            intra_op_spinning: false,
-            cache_dir: PathBuf::new(),
-        }
+parameters! {
+    /// How sessions are made.
+    pub struct RuntimeConfig {
+        /// What runs the graphs. When it cannot be had, the node says what is missing and ends.
+        provider: Provider = Provider::Cpu => read_only(),
+        /// What is tried in its place, in this order, with a warning in log and status.
+        fallback: Vec<Provider> = Vec::new() => read_only(),
+        /// Number of the GPU.
+        device_id: i32 = 0 => read_only().range(0..=1024),
+        /// CPU threads inside one operation, of each of the `candidate_threads`.
+        intra_op_threads: usize = 1 => read_only().range(1..=256),
+        /// CPU threads that each predict a part of a call's candidates, with `intra_op_threads` each and the weights once
+        /// more each. On a GPU, which takes all candidates at once, it is ignored. 0: 2 when those are free and cheap (one
+        /// thread inside an operation, as many cores, small weights), otherwise 1.
+        candidate_threads: usize = 0 => read_only().range(0..=256),
+        /// Whether those threads spin while they wait for the next operation. They answer sooner and take the cores from
+        /// everything else; for machines with cores to spare.
+        intra_op_spinning: bool = false => read_only(),
+        /// Where TensorRT's compiled graphs are kept; empty: `vjepa_planner` in `$XDG_CACHE_HOME` or `~/.cache`.
+        cache_dir: PathBuf = PathBuf::new() => read_only(),
     }
 }
 

@@ -2,6 +2,7 @@
 
 use anyhow::Context as _;
 
+use vjepa_planner::config::from_yaml;
 use vjepa_planner::planner::cem::CemConfig;
 use vjepa_planner::planner::optimizer::{self, OptimizerSettings};
 use vjepa_planner::planner::{PlannerConfig, cem};
@@ -50,7 +51,7 @@ pub fn rungs(optimizer: &'static str, horizon: usize, energy: EnergyNorm, ladder
         .map(|(budget, settings)| {
             let text = format!("{{optimizers: {{{optimizer}: {{{settings}}}}}}}");
             let mut config: PlannerConfig =
-                serde_saphyr::from_str(&text).with_context(|| format!("budget `{budget}` of {optimizer}"))?;
+                from_yaml(&text).with_context(|| format!("budget `{budget}` of {optimizer}"))?;
             optimizer.clone_into(&mut config.optimizer);
             (config.horizon, config.energy, config.warm_start) = (horizon, energy, false);
             Ok(Rung { optimizer, budget, config })

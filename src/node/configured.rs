@@ -1,0 +1,355 @@
+//! What `configure` makes and `cleanup` drops: robot, model, planner, gate, their threads, subscriptions and publishers.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use rtrb::RingBuffer;
+use triple_buffer::{Output, triple_buffer};
+
+use super::NodeError;
+use super::camera_info::{CameraInfoCheck, sibling_topic};
+use super::inputs::{self, InputHealth, NextFrame};
+use super::memory;
+use super::model_view::{self, SeenOutput};
+use super::motion::{Heartbeat, Motion, MotionReport, Requests};
+use super::outputs::Outputs;
+use super::planning::Planning;
+use super::sink::Sink;
+use super::status::{Identity, PlanningReport, TaskState};
+use super::task::{self, GoalConfig, TaskMessage, TaskSource};
+use crate::clock::Clock;
+use crate::command::gripper::GripperMapping;
+use crate::config::{Config, Mode};
+use crate::planner::Planner;
+use crate::robot::inverse::InverseKinematics;
+use crate::robot::joint_state::JointStateMapper;
+use crate::robot::urdf::RobotDescription;
+use crate::ros::messages::{CameraInfo, Image, JointState, Message as _, StringMessage};
+use crate::ros::port::{Port, PortError, PortExt as _, Subscription};
+use crate::ros::qos::QosProfile;
+use crate::safety::gate::CommandGate;
+use crate::share;
+use crate::world_model::preprocess::Preprocessor;
+use crate::world_model::{GraphSelection, LoadOptions, OnnxWorldModel, WorldModel as _};
+
+/// After this long without a change of stamp, joint states may begin anew (a restarted driver).
+const JOINT_RESTART: Duration = Duration::from_millis(500);
+/// Tasks that wait to be read.
+const TASK_REQUESTS: usize = 4;
+
+/// What to make it of.
+pub struct Surroundings<'a> {
+    /// Settings.
+    pub config: &'a Config,
+    /// The middleware.
+    pub port: &'a dyn Port,
+    /// Clock.
+    pub clock: &'a Arc<dyn Clock>,
+    /// Told what is being done.
+    pub progress: &'a dyn Fn(&str),
+}
+
+/// The configured node: planning and gate threads run, but plan and move nothing before the gate is activated.
+pub struct Configured {
+    /// The way to the gate.
+    pub requests: Arc<Requests>,
+    /// What was loaded.
+    pub identity: Identity,
+    /// Whether the gate may move the arm.
+    pub mode: Mode,
+    /// How the camera is doing.
+    pub camera: Arc<InputHealth>,
+    /// Whether its calibration fits.
+    pub camera_info: Arc<CameraInfoCheck>,
+    /// How the joint states are doing.
+    pub joints: Arc<InputHealth>,
+    /// What the planning thread last did.
+    pub planning: Output<PlanningReport>,
+    /// What the gate thread last did.
+    pub motion: Output<MotionReport>,
+    /// Frames for [`super::capture`].
+    pub next_frame: NextFrame,
+    /// Tasks that were asked for on topics.
+    pub asked_tasks: Receiver<TaskSource>,
+    /// Topics for plans and pictures.
+    pub outputs: Outputs,
+    /// What the model sees.
+    pub seen: SeenOutput,
+    /// Goals of the task given last: its number, and pictures as model input, [goals, S, S, 3].
+    pub goals: (u64, Arc<[f32]>),
+    /// Topics (absolute names) on which the node cannot do without the other side.
+    pub needed: Vec<String>,
+    /// Whether a task was given since the node was last deactivated.
+    pub has_task: bool,
+    preprocessor: Preprocessor,
+    tasks: SyncSender<TaskMessage>,
+    threads: Vec<(&'static str, JoinHandle<()>)>,
+    _subscriptions: Vec<Subscription>,
+}
+
+impl Configured {
+    /// Loads robot and model and warms it up, which takes seconds to minutes; then starts the threads and subscribes.
+    ///
+    /// # Errors
+    /// [`NodeError`], naming the file, topic or setting; nothing is left then.
+    pub fn load(around: &Surroundings<'_>) -> Result<Self, NodeError> {
+        let Surroundings { config, port, clock, progress } = around;
+        if !config.task_file.as_os_str().is_empty() && !config.goal.image.as_os_str().is_empty() {
+            return Err(NodeError::TwoTasks);
+        }
+        let description = describe_robot(around)?;
+        let chain = Arc::new(description.chain(&config.robot.base_frame, &config.robot.tip_frame)?);
+        let gripper_limits = description.joint_limits(&config.robot.gripper.joint)?;
+        let gripper = GripperMapping::new(&config.robot.gripper, &gripper_limits)?;
+        let kinematics = InverseKinematics::new(Arc::clone(&chain), config.inverse_kinematics.clone())?;
+        let model = load_model(config, progress)?;
+        let spec = model.spec().clone();
+        let planner = Planner::new(config.planner.clone(), &spec, Arc::clone(clock))?;
+        let identity = Identity {
+            model: spec.name.clone(),
+            optimizer: planner.optimizer_name().to_owned(),
+            provider: model.provider().to_string(),
+            provider_fallback: model.fallback_reason().unwrap_or_default().to_owned(),
+        };
+
+        let resolve = |topic: &str| port.resolve(topic).map_err(|error| NodeError::Port(PortError::Name(error)));
+        let camera_topic = resolve(&config.camera.topic)?;
+        let joints_topic = resolve(&config.robot.joint_states_topic)?;
+        let (frame_in, frames) = inputs::frames(&camera_topic, Arc::clone(clock));
+        let camera_info = Arc::new(CameraInfoCheck::default());
+        let (mut frame_in, next_frame) = frame_in.with_info(Arc::clone(&camera_info)).with_copies();
+        let mapper = JointStateMapper::new(&chain, Some(&config.robot.gripper.joint), JOINT_RESTART);
+        let (mut joints_in, joints) = inputs::joints(&joints_topic, mapper);
+
+        let sink = match config.mode {
+            Mode::Active => Sink::controllers(*port, &config.command)?,
+            Mode::Shadow => Sink::Nowhere,
+        };
+        let gate = CommandGate::new(config.safety.clone(), Arc::clone(&chain), Some(gripper.clone()), sink)?;
+
+        let requests = Arc::new(Requests::default());
+        let heartbeat = Arc::new(Heartbeat::default());
+        let (proposals_in, proposals) = RingBuffer::new(1);
+        let (motion_to_planning, motion_of_planning) = triple_buffer(&MotionReport::default());
+        let (motion_to_main, motion) = triple_buffer(&MotionReport::default());
+        let (report, planning) = triple_buffer(&PlanningReport::default());
+        let (seen_in, seen) = model_view::seen(spec.frame_len());
+        let (tasks_in, tasks) = sync_channel(2);
+        let (camera_health, joints_health) = (Arc::clone(&frames.health), Arc::clone(&joints.health));
+
+        let gate_thread = Motion {
+            clock: Arc::clone(clock),
+            gate,
+            mode: config.mode,
+            activate_at_start: false,
+            camera: Arc::clone(&camera_health),
+            joints: joints.newest,
+            heartbeat: Arc::clone(&heartbeat),
+            proposals,
+            reports: [motion_to_planning, motion_to_main],
+            requests: Arc::clone(&requests),
+        };
+        let planning_thread = Planning {
+            clock: Arc::clone(clock),
+            model: Box::new(model),
+            planner,
+            preprocessor: Preprocessor::new(spec.image_size, spec.resize_filter),
+            kinematics,
+            gripper,
+            mode: config.mode,
+            execution: config.execution,
+            validator: config.validator,
+            frames,
+            joints: joints.queue,
+            tasks,
+            proposals: proposals_in,
+            motion: motion_of_planning,
+            report,
+            seen: seen_in,
+            heartbeat,
+        };
+
+        let outputs = Outputs::new(*port, &config.robot.base_frame)?;
+        let (asked_in, asked_tasks) = sync_channel(TASK_REQUESTS);
+        let info_topic = match config.camera.info_topic.as_str() {
+            "" => sibling_topic(&config.camera.topic),
+            topic => topic.to_owned(),
+        };
+        let info = Arc::clone(&camera_info);
+        let mut subscriptions = subscribe_tasks(*port, &asked_in)?;
+        subscriptions.push(
+            port.subscribe::<CameraInfo>(&info_topic, QosProfile::SENSOR_DATA, move |m| info.saw_info(&m.message))?,
+        );
+        subscriptions
+            .push(port.subscribe::<Image>(&config.camera.topic, QosProfile::SENSOR_DATA, move |m| frame_in.take(&m))?);
+        subscriptions.push(port.subscribe::<JointState>(
+            &config.robot.joint_states_topic,
+            QosProfile::SENSOR_DATA,
+            move |m| joints_in.take(&m),
+        )?);
+
+        let mut needed = vec![camera_topic, joints_topic];
+        if config.mode == Mode::Active {
+            needed.extend([resolve(&config.command.arm_topic)?, resolve(&config.command.gripper_topic)?]);
+        }
+
+        // Last, so that a failure above leaves no thread behind.
+        let mut configured = Self {
+            requests,
+            identity,
+            mode: config.mode,
+            camera: camera_health,
+            camera_info,
+            joints: joints_health,
+            planning,
+            motion,
+            next_frame,
+            asked_tasks,
+            outputs,
+            seen,
+            goals: (0, Arc::default()),
+            needed,
+            has_task: false,
+            preprocessor: Preprocessor::new(spec.image_size, spec.resize_filter),
+            tasks: tasks_in,
+            threads: Vec::new(),
+            _subscriptions: subscriptions,
+        };
+        for (name, thread) in [
+            ("gate", spawn("gate", move || gate_thread.run())),
+            ("planning", spawn("planning", move || planning_thread.run())),
+        ] {
+            match thread {
+                Ok(handle) => configured.threads.push((name, handle)),
+                Err(error) => {
+                    configured.end();
+                    return Err(error);
+                }
+            }
+        }
+        Ok(configured)
+    }
+
+    /// Gives a task to the planning thread, and returns its number. What is wrong with it goes the same way, so that the
+    /// status tells.
+    pub fn give(&mut self, source: &TaskSource, settings: &GoalConfig) -> u64 {
+        let task = task::load(source, settings, &mut self.preprocessor).map_err(|error| {
+            tracing::error!("task refused: {error}");
+            Arc::from(error.to_string())
+        });
+        self.goals = (self.goals.0 + 1, task.as_ref().map(|loaded| Arc::clone(&loaded.pictures)).unwrap_or_default());
+        self.has_task = true;
+        self.send(&source.name(), task)
+    }
+
+    /// Ends the task on its way, if there is one.
+    pub fn drop_task(&mut self, why: &str) {
+        self.has_task = false;
+        let report = self.planning.read();
+        if report.task_state == TaskState::Running {
+            let file = Arc::clone(&report.task_file);
+            self.goals = (self.goals.0 + 1, Arc::default());
+            self.send(&file, Err(Arc::from(why)));
+        }
+    }
+
+    fn send(&self, file: &str, task: Result<task::LoadedTask, Arc<str>>) -> u64 {
+        let message = TaskMessage { id: self.goals.0, file: Arc::from(file), task };
+        // Not `send`: status has to go on when planning hangs.
+        if self.tasks.try_send(message).is_err() {
+            tracing::error!("{file}: the planning thread takes no task now");
+        }
+        self.goals.0
+    }
+
+    /// The thread that has ended though nobody asked it to.
+    pub fn dead_thread(&self) -> Option<&'static str> {
+        self.threads.iter().find(|(_, thread)| thread.is_finished()).map(|(name, _)| *name)
+    }
+
+    /// Brings the arm to rest, ends the threads and drops everything. Waits for a plan under way.
+    pub fn end(self) {
+        self.end_threads();
+        memory::give_back();
+    }
+
+    fn end_threads(self) {
+        self.requests.end.store(true, std::sync::atomic::Ordering::Release);
+        self.requests.wake();
+        drop(self.tasks); // the planning thread ends when nobody can give it a task any more
+        for (name, thread) in self.threads {
+            if thread.join().is_err() {
+                tracing::error!("thread `{name}` had panicked");
+            }
+        }
+    }
+}
+
+/// The robot's description from its file, or from the topic when there is no file.
+fn describe_robot(around: &Surroundings<'_>) -> Result<RobotDescription, NodeError> {
+    let Surroundings { config, port, progress, .. } = around;
+    if !config.urdf.as_os_str().is_empty() {
+        return Ok(RobotDescription::from_file(&share::locate(&config.urdf))?);
+    }
+    let (text_in, text) = sync_channel(1);
+    let subscription = port.subscribe::<StringMessage>(
+        &config.robot.description_topic,
+        QosProfile::TRANSIENT_LOCAL,
+        move |received| _ = text_in.try_send(received.message.data),
+    )?;
+    let topic = subscription.topic().to_owned();
+    progress(&format!("waiting for {topic}"));
+    let patience_s = config.robot.description_timeout_s;
+    match text.recv_timeout(Duration::from_secs_f64(patience_s)) {
+        Ok(text) => Ok(RobotDescription::from_text(&text, &topic)?),
+        Err(_timeout) => {
+            let info = port.topic_info(&topic).unwrap_or_default();
+            let why = info.subscription_problem(StringMessage::TYPE, QosProfile::TRANSIENT_LOCAL);
+            Err(NodeError::NoDescription { topic, patience_s, why: why.unwrap_or_else(|| "it is silent".to_owned()) })
+        }
+    }
+}
+
+fn load_model(config: &Config, progress: &dyn Fn(&str)) -> Result<OnnxWorldModel, NodeError> {
+    let options = LoadOptions {
+        runtime: config.inference.clone(),
+        graphs: GraphSelection::Horizon(config.planner.horizon),
+        max_batch: config.planner.max_batch,
+    };
+    let mut model = OnnxWorldModel::load(&share::locate(&config.model), &options, &mut |line| progress(line))?;
+    progress(&format!("{}: first runs", model.provider()));
+    model.warm_up(config.planner.max_batch)?;
+    let spec = model.spec();
+    let (provider, tokens, latent_dim) = (model.provider(), spec.tokens, spec.latent_dim);
+    tracing::info!(model = %spec.name, tokens, latent_dim, %provider, "world model loaded");
+    Ok(model)
+}
+
+/// `~/load_task` and `~/goal_image`.
+fn subscribe_tasks(port: &dyn Port, asked: &SyncSender<TaskSource>) -> Result<Vec<Subscription>, PortError> {
+    let ask = |asked: &SyncSender<TaskSource>, source| {
+        if let Err(TrySendError::Full(source)) = asked.try_send(source) {
+            tracing::warn!("{} ignored: {TASK_REQUESTS} tasks are waiting already", source.name());
+        }
+    };
+    let (files, images) = (asked.clone(), asked.clone());
+    Ok(vec![
+        port.subscribe::<StringMessage>("~/load_task", QosProfile::DEFAULT, move |received| {
+            ask(&files, TaskSource::File(PathBuf::from(received.message.data)));
+        })?,
+        // Reliable: a goal is sent once.
+        port.subscribe::<Image>("~/goal_image", QosProfile::DEFAULT.with_depth(1), move |received| {
+            ask(&images, TaskSource::GoalMessage(Box::new(received.message)));
+        })?,
+    ])
+}
+
+pub(super) fn spawn<T: Send + 'static>(
+    name: &'static str,
+    body: impl FnOnce() -> T + Send + 'static,
+) -> Result<JoinHandle<T>, NodeError> {
+    std::thread::Builder::new().name(name.to_owned()).spawn(body).map_err(|source| NodeError::Thread { name, source })
+}
