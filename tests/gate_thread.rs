@@ -1,7 +1,5 @@
 //! The gate's thread: what its requests do and what it reports.
 
-#![expect(clippy::unwrap_used, clippy::panic, reason = "helpers of tests may fail loudly")]
-
 mod common;
 
 use std::sync::atomic::Ordering;

@@ -1,5 +1,7 @@
 //! Gripper commands: from closedness (0 open … 1 closed), as the model speaks of it, to a joint position and back.
 
+use std::time::Duration;
+
 use crate::config::parameter::{ParameterError, check, parameters, read_only};
 use crate::robot::joints::JointName;
 use crate::robot::kinematics::DescribedLimits;
@@ -13,6 +15,8 @@ pub struct GripperCommand {
     pub position: f64,
     /// Same target as closedness, 0 open … 1 closed.
     pub closedness: f64,
+    /// Time that the whole travel takes at the joint's velocity limit, from rest to rest.
+    pub travel_time: Duration,
 }
 
 parameters! {
@@ -67,7 +71,12 @@ pub struct GripperMapping {
     squeeze: f64,
     lower: f64,
     upper: f64,
+    travel_time: Duration,
 }
+
+const SHORTEST_TRAVEL: Duration = Duration::from_millis(50);
+/// Mean velocity of the travel against its highest: room for speeding up and slowing down.
+const MEAN_VELOCITY: f64 = 0.5;
 
 impl GripperMapping {
     /// A mapping for a joint with `limits` (from the robot description).
@@ -87,7 +96,10 @@ impl GripperMapping {
             }
         }
         let joint = JointName::from(config.joint.as_str());
-        Ok(Self { joint, open, closed, squeeze, lower: limits.lower, upper: limits.upper })
+        let travel_s = (open - closed).abs() / (MEAN_VELOCITY * limits.velocity);
+        // A velocity limit that is no number leaves the time at its least.
+        let travel_time = Duration::try_from_secs_f64(travel_s).unwrap_or_default().max(SHORTEST_TRAVEL);
+        Ok(Self { joint, open, closed, squeeze, lower: limits.lower, upper: limits.upper, travel_time })
     }
 
     /// The gripper's joint.
@@ -109,7 +121,7 @@ impl GripperMapping {
         let travel = self.closed - self.open;
         let position = self.open + closedness * (travel + self.squeeze.copysign(travel));
         let position = position.clamp(self.lower, self.upper);
-        Some(GripperCommand { joint_name: self.joint.clone(), position, closedness })
+        Some(GripperCommand { joint_name: self.joint.clone(), position, closedness, travel_time: self.travel_time })
     }
 }
 

@@ -21,6 +21,7 @@ pub use settings::{Settings, from_yaml};
 
 use self::parameter::{choices, keyed_by, parameters, read_only, runtime};
 use crate::command::gripper::GripperConfig;
+use crate::command::settings::{ArmOutput, GripperOutput};
 use crate::node::task::GoalConfig;
 use crate::planner::PlannerConfig;
 use crate::planner::validator::ValidatorConfig;
@@ -115,12 +116,18 @@ parameters! {
     /// Timing of steps.
     #[derive(Copy)]
     pub struct Execution {
+        /// Whether the arm rests while the next step is planned: `blocking`, as in the paper, plans from a frame taken at
+        /// rest; `continuous` plans while moving, and the next motion joins the one under way.
+        mode: ExecutionMode = ExecutionMode::Blocking => read_only(),
         /// Most time from the frame taken to the action found; the best plan so far is used then.
         deadline_ms: f64 = 250.0 => runtime().unit("ms").range(1.0..=600_000.0),
         /// Least time from one plan to the next; 0 takes the model's rate.
         period_ms: f64 = 0.0 => runtime().unit("ms").range(0.0..=60_000.0),
         /// Wait after a motion for the arm to come to rest; the next frame is one taken after that.
         settle_ms: f64 = 100.0 => runtime().unit("ms").range(0.0..=5_000.0),
+        /// In continuous execution: time from the end of planning until the new motion joins the one under way; what the
+        /// command takes to reach the controller.
+        join_lead_ms: f64 = 30.0 => runtime().unit("ms").range(10.0..=200.0),
         /// How far a frame's stamp may lie outside the joint states received.
         max_extrapolation_ms: f64 = 20.0 => read_only().unit("ms").range(0.0..=1_000.0),
         /// A longer pause between two frames in the window starts it anew.
@@ -128,12 +135,32 @@ parameters! {
     }
 }
 
+choices! {
+    /// Whether the arm rests while the next step is planned.
+    #[derive(Default)]
+    pub enum ExecutionMode {
+        /// As in the paper: plan from a frame taken at rest, move, come to rest.
+        #[default]
+        Blocking = "blocking",
+        /// Plan while moving; the next motion joins the one under way.
+        Continuous = "continuous",
+    }
+}
+
 parameters! {
     /// Where commands go.
     pub struct Command {
-        /// Topic of `trajectory_msgs/JointTrajectory`.
+        /// Controller of the arm: `joint_trajectory` (joint_trajectory_controller), `forward_command`
+        /// (forward_command_controller, joint positions) or `servo_twist` (MoveIt Servo).
+        output: ArmOutput = ArmOutput::JointTrajectory => read_only(),
+        /// Topic of the arm's controller.
         arm_topic: String => read_only().not_empty(),
-        /// Topic of `std_msgs/Float64MultiArray` with the position of the gripper's joint.
+        /// Samples per second of the outputs that stream (`forward_command`, `servo_twist`).
+        rate_hz: f64 = 100.0 => read_only().unit("Hz").range(20.0..=1_000.0),
+        /// Controller of the gripper: `forward_command`, `joint_trajectory`, or `none` to leave the gripper alone. The action
+        /// GripperCommand needs an action client, which the built-in DDS participant has not.
+        gripper_output: GripperOutput = GripperOutput::ForwardCommand => read_only(),
+        /// Topic of the gripper's controller.
         gripper_topic: String => read_only().not_empty(),
     }
 }

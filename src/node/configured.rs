@@ -125,7 +125,7 @@ impl Configured {
         let (mut joints_in, joints) = inputs::joints(&joints_topic, mapper);
 
         let sink = match config.mode {
-            Mode::Active => Sink::controllers(*port, &config.command)?,
+            Mode::Active => Sink::controllers(*port, &config.command, &config.robot.base_frame, clock)?,
             Mode::Shadow => Sink::Nowhere,
         };
         let gate = CommandGate::new(config.safety.clone(), Arc::clone(&chain), Some(gripper.clone()), sink)?;

@@ -1,6 +1,6 @@
 //! The gate thread: runs the command gate every few milliseconds, whatever planning does.
 
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::thread::Thread;
 use std::time::Duration;
@@ -13,27 +13,46 @@ use crate::clock::{Clock, MonotonicTime};
 use crate::command::CommandSink;
 use crate::config::Mode;
 use crate::robot::joint_state::JointSample;
-use crate::safety::gate::{Cause, CommandGate, GateInputs, Proposal, Request};
+use crate::robot::joints::JointName;
+use crate::safety::gate::{Cause, CommandGate, GateCounters, GateInputs, GateStatus, Proposal, Request, TrackingError};
+use crate::safety::motion::{Course, Limiting};
 use crate::safety::state_machine::SafetyState;
 use crate::safety::watchdog::{Input as WatchedInput, StaleInput};
 
 /// Time between two turns of the gate: a stop acts within this.
 pub const TICK: Duration = Duration::from_millis(5);
 
-/// When a thread last showed that it is alive.
+/// When the planning thread last showed that it is alive, and whether it keeps its deadlines.
 #[derive(Debug, Default)]
-pub struct Heartbeat(AtomicU64);
+pub struct Heartbeat {
+    last: AtomicU64,
+    misses_in_row: AtomicU32,
+}
 
 impl Heartbeat {
     /// Alive now.
     pub fn beat(&self, now: MonotonicTime) {
         // 0 means "never".
-        self.0.store(now.0.max(1), Ordering::Release);
+        self.last.store(now.0.max(1), Ordering::Release);
+    }
+
+    /// A plan is ready, in time or not.
+    pub fn planned(&self, in_time: bool) {
+        if in_time {
+            self.misses_in_row.store(0, Ordering::Release);
+        } else {
+            self.misses_in_row.fetch_add(1, Ordering::AcqRel);
+        }
+    }
+
+    /// Plans in a row that came after their deadline.
+    pub fn misses_in_row(&self) -> u32 {
+        self.misses_in_row.load(Ordering::Acquire)
     }
 
     /// The last sign of life.
     pub fn last(&self) -> Option<MonotonicTime> {
-        match self.0.load(Ordering::Acquire) {
+        match self.last.load(Ordering::Acquire) {
             0 => None,
             ns => Some(MonotonicTime(ns)),
         }
@@ -98,13 +117,24 @@ pub struct MotionReport {
     pub state: SafetyState,
     /// Why it holds, faulted or waits.
     pub reason: Option<Arc<str>>,
+    /// What was last commanded: where the arm is to be from now on. `None` before the first motion.
+    pub course: Option<Course>,
     /// When the last motion ends or ended; the beginning of time before the first.
     pub motion_ends: MonotonicTime,
-    /// No commanded motion is under way: once the node is inactive, nothing more is sent.
+    /// No commanded motion is under way, and no sample of one is left to send: once the node is inactive, nothing more is
+    /// sent.
     pub at_rest: bool,
+    /// How far the arm is from its command, while a motion is under way.
+    pub tracking: Option<TrackingError>,
+    /// How much slower than asked the last motion is or was, and why.
+    pub limiting: Limiting,
+    /// The joint that this is due to.
+    pub limiting_joint: Option<JointName>,
     /// The newest answer.
     pub answer: Option<Answer>,
-    /// Commands sent.
+    /// What has been sent and refused.
+    pub counters: GateCounters,
+    /// Commands sent: proposals and stops.
     pub sent: u64,
     /// Commands refused.
     pub refused: u64,
@@ -154,6 +184,7 @@ impl<S: CommandSink> Motion<S> {
     /// Runs until [`Requests::end`], and then until the arm is at rest.
     pub fn run(mut self) {
         let mut report = MotionReport::default();
+        let turn = self.gate.sample_period().map_or(TICK, |period| (period / 2).min(TICK));
         let mut wanted = Wanted { active: false, motion: false };
         let mut key = ReasonKey::None;
         // The thread can be woken from here on; a flag set before is seen in the first turn.
@@ -167,6 +198,7 @@ impl<S: CommandSink> Motion<S> {
                 joints: *self.joints.read(),
                 frame_arrival: self.camera.newest(),
                 planner_heartbeat: self.heartbeat.last(),
+                deadline_misses_in_row: self.heartbeat.misses_in_row(),
             };
             self.serve_requests(&mut wanted, now);
             let status = self.gate.tick(&inputs, now);
@@ -183,12 +215,7 @@ impl<S: CommandSink> Motion<S> {
                 report.answer = Some(Answer { id, refusal });
             }
             report.turn += 1;
-            report.state = self.gate.state();
-            report.motion_ends = self.gate.motion_ends_at().unwrap_or_default();
-            report.at_rest = now >= report.motion_ends;
-            let counters = self.gate.counters();
-            report.sent = counters.accepted + counters.stops;
-            report.refused = counters.refused_in_all();
+            self.note(&mut report, &status, now);
             self.explain(&mut report, &mut key, status.stale, status.cause.as_ref());
             if let Some(change) = status.change {
                 let asked = if change.to == SafetyState::Active { "inputs are fresh" } else { "asked for" };
@@ -201,8 +228,23 @@ impl<S: CommandSink> Motion<S> {
             if self.requests.end.load(Ordering::Relaxed) && report.at_rest {
                 return;
             }
-            std::thread::park_timeout(TICK);
+            // A wake-up for a stop ends this early; one for nothing does no harm.
+            std::thread::park_timeout(turn);
         }
+    }
+
+    fn note(&self, report: &mut MotionReport, status: &GateStatus, now: MonotonicTime) {
+        report.state = self.gate.state();
+        report.course = self.gate.course().copied();
+        report.motion_ends = self.gate.motion_ends_at().unwrap_or_default();
+        // A proposal of this turn may have begun a motion since the tick.
+        report.at_rest = status.at_rest && now >= report.motion_ends;
+        report.tracking = status.tracking.clone();
+        report.limiting = self.gate.limiting();
+        report.limiting_joint = report.limiting.by.map(|by| self.gate.joint_name(by.joint));
+        report.counters = self.gate.counters();
+        report.sent = report.counters.accepted + report.counters.stops;
+        report.refused = report.counters.refused_in_all();
     }
 
     /// In the order of the fields of [`Requests`].
@@ -265,6 +307,9 @@ impl<S: CommandSink> Motion<S> {
                     Cause::NotFollowing { .. } => 10,
                     Cause::Stop => 11,
                     Cause::Reported => 12,
+                    Cause::DeadlineMisses { .. } => 13,
+                    Cause::Interrupted { .. } => 14,
+                    Cause::LastCheck => 15,
                 };
                 ReasonKey::Cause(report.state, kind)
             }

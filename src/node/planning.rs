@@ -16,13 +16,14 @@ use super::status::{PlanningReport, TaskState};
 use super::task::{LoadedTask, TaskMessage};
 use crate::clock::{Clock, MonotonicTime};
 use crate::command::gripper::GripperMapping;
-use crate::config::{Execution, Mode};
+use crate::config::{Execution, ExecutionMode, Mode};
 use crate::planner::goal_sequence::{Decision, GoalSequence};
 use crate::planner::optimizer::{CandidateBatch, Evaluation};
 use crate::planner::validator::{ValidatorConfig, Verdict, validate};
 use crate::planner::{Plan, PlanError, PlanRequest, Planner, Stop};
 use crate::robot::inverse::{InverseKinematics, InverseKinematicsError};
 use crate::robot::joint_state::{HistoryError, JointHistory, JointSample};
+use crate::robot::joints::JointVector;
 use crate::robot::pose::RobotState;
 use crate::safety::gate::Proposal;
 use crate::safety::state_machine::SafetyState;
@@ -32,6 +33,9 @@ use crate::world_model::{Latent, ModelError, WorldModel, latent_energy};
 
 /// How long the thread sleeps when there is nothing to do. A frame or joint state waits at most this long.
 const IDLE: Duration = Duration::from_millis(2);
+
+/// Joint states that are further behind a frame are not on their way: the clocks of camera and robot differ, s.
+const CLOCKS_APART_S: f64 = 1.0;
 
 /// Steps in a row that may fail (pose unreachable, command refused, plan rejected) before the task is given up.
 const MAX_FAILED_STEPS: u32 = 8;
@@ -115,6 +119,8 @@ struct State {
     /// The plan whose first step was last handed to the gate, and the goal that it was made for.
     previous: Option<(Plan, usize)>,
     failed_steps: u32,
+    /// A motion could not be joined: the next step begins at rest.
+    rest_first: bool,
     last_frame: u64,
     /// Frames taken before this show another time: the task began later.
     fresh_after: MonotonicTime,
@@ -149,6 +155,7 @@ impl Planning {
             next_proposal: 1,
             previous: None,
             failed_steps: 0,
+            rest_first: false,
             last_frame: 0,
             fresh_after: MonotonicTime::default(),
             last_start: None,
@@ -244,25 +251,34 @@ impl Planning {
         if motion.state != SafetyState::Active {
             // The arm does not follow the plan, or not to its end.
             state.previous = None;
+            // Deadlines that are not kept are those of plans for the arm in motion.
+            self.heartbeat.planned(true);
         }
         if state.task.is_none() || !may_plan {
             return false;
         }
         let at_rest_since = motion.motion_ends.after(Duration::from_secs_f64(self.execution.settle_ms * 1e-3));
+        let while_moving = self.execution.mode == ExecutionMode::Continuous && !state.rest_first;
         let next_start = state.last_start.map(|start| start.after(self.period()));
-        if now < at_rest_since || next_start.is_some_and(|next| now < next) {
+        if now < at_rest_since && !while_moving || next_start.is_some_and(|next| now < next) {
             return false;
         }
-        let usable_since = at_rest_since.max(state.fresh_after);
-        match self.frames.newest() {
+        // A frame taken while moving goes with the robot's state at its stamp.
+        let usable_since = if while_moving { state.fresh_after } else { at_rest_since.max(state.fresh_after) };
+        let (number, stamp) = match self.frames.newest() {
             Some(frame) if frame.number != state.last_frame && frame.captured >= usable_since => {
-                // The joint state that is to go with the frame may still be on its way.
-                match state.history.at(frame.stamp) {
-                    Err(HistoryError::TooNew { .. } | HistoryError::Empty) => return false,
-                    _ => state.last_frame = frame.number,
-                }
+                (frame.number, frame.stamp)
             }
             _ => return false,
+        };
+        // The joint state that is to go with the frame may still be on its way.
+        match state.history.at(stamp) {
+            Err(error @ HistoryError::TooNew { by_s }) if by_s > CLOCKS_APART_S => {
+                self.wait_because(state, &error);
+                return false;
+            }
+            Err(HistoryError::TooNew { .. } | HistoryError::Empty) => return false,
+            _ => state.last_frame = number,
         }
         state.last_start = Some(now);
         state.report.frames_used += 1;
@@ -317,6 +333,7 @@ impl Planning {
         state.report.planned_from = robot;
         state.report.frame_stamp = stamp;
         state.report.elites = state.elites.ways(self.planner.action_space(), robot);
+        self.heartbeat.planned(planned_at <= deadline);
         match validate(&plan, self.planner.action_space(), &self.validator) {
             Verdict::Accept => {}
             Verdict::Hold(why) | Verdict::Fail(why) => return Err(StepError::Rejected(why)),
@@ -327,14 +344,16 @@ impl Planning {
         if !self.planner.action_space().searches_rotation() {
             target.rotation = rotation;
         }
-        let seed = state.history.newest().map_or(joints.positions, |newest| newest.positions);
-        let solution = self.kinematics.solve(&target, &seed)?;
+        let newest = state.history.newest().copied().unwrap_or(joints);
+        let start = self.motion_start(&joints, &newest);
+        let solution = self.kinematics.solve(&target, &start.seed)?;
         state.report.planning_ms = self.clock.monotonic().since(started).as_secs_f64() * 1e3;
         let id = state.next_proposal;
         let proposal = Proposal {
             target: solution.joints,
             gripper: Some(next.gripper()),
-            planned_from: joints.positions,
+            planned_from: start.planned_from,
+            join_at: start.join_at,
             frame_arrival: captured,
             joint_state_arrival: joints.arrival,
             planned_at: self.clock.monotonic(),
@@ -348,8 +367,37 @@ impl Planning {
         Ok(())
     }
 
+    /// Where the motion to the planned pose begins. At rest that is where the arm was when the frame was taken; while it
+    /// moves, where it will be when the new motion can join the one under way. The pose itself follows from the state at
+    /// the frame, which is what the model has seen, so it does not move with the arm.
+    fn motion_start(&mut self, at_frame: &JointSample, newest: &JointSample) -> MotionStart {
+        let at_rest = |planned_from| MotionStart { planned_from, join_at: None, seed: newest.positions };
+        if self.execution.mode == ExecutionMode::Blocking {
+            return at_rest(at_frame.positions);
+        }
+        let now = self.clock.monotonic();
+        let join_at = now.after(Duration::from_secs_f64(self.execution.join_lead_ms * 1e-3));
+        match self.motion.read().course {
+            Some(course) if now < course.ends_at() => {
+                let predicted = course.at(join_at).positions;
+                MotionStart { planned_from: predicted, join_at: Some(join_at), seed: predicted }
+            }
+            _ => at_rest(newest.positions),
+        }
+    }
+
+    /// Says why nothing is planned, once.
+    fn wait_because(&mut self, state: &mut State, error: &HistoryError) {
+        if state.report.problem.is_none() {
+            state.report.problem = Some(Arc::from(error.to_string()));
+            self.report.write(state.report.clone());
+        }
+    }
+
     /// Takes note of how a step ended; too many failures in a row end the task.
     fn step_done(&mut self, state: &mut State, failure: Option<Arc<str>>) {
+        // The motion under way goes on to rest, and from there every plan can go on.
+        state.rest_first = failure.is_some();
         match &failure {
             None => state.failed_steps = 0,
             Some(why) => {
@@ -366,6 +414,16 @@ impl Planning {
         }
         self.report.write(state.report.clone());
     }
+}
+
+/// Where a motion begins.
+struct MotionStart {
+    /// Joint positions there, rad or m.
+    planned_from: JointVector,
+    /// When it joins the motion under way; `None` at rest.
+    join_at: Option<MonotonicTime>,
+    /// Where inverse kinematics begins, rad or m.
+    seed: JointVector,
 }
 
 /// Measures the newest latent against the goal and moves on in the sequence; false when the task has ended.

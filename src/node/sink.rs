@@ -1,71 +1,124 @@
-//! The way out: checked commands as ROS messages. Only the command gate holds a [`Sink`].
+//! The way out: the outputs that the configuration names. Only the command gate holds a [`Sink`].
 
-use crate::command::{CommandSink, GripperCommand, JointTrajectoryCommand, SinkError};
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::clock::Clock;
+use crate::command::settings::{ArmOutput, GripperOutput};
+use crate::command::{
+    ArmCommands, CommandSink, GripperCommand, JointPositionsCommand, JointTrajectoryCommand, SinkError, TwistCommand,
+};
 use crate::config::Command;
-use crate::ros::messages::{Float64MultiArray, JointTrajectory, JointTrajectoryPoint};
-use crate::ros::port::{Port, PortError, PortExt, Publisher};
-use crate::ros::qos::QosProfile;
+use crate::ros::outputs::{ForwardCommandOutput, JointTrajectoryOutput, ServoTwistOutput};
+use crate::ros::port::{Port, PortError};
 
 /// Where commands go.
-#[derive(Debug)]
 pub enum Sink {
     /// To the controllers.
-    Controllers {
-        /// `trajectory_msgs/JointTrajectory`.
-        arm: Publisher<JointTrajectory>,
-        /// `std_msgs/Float64MultiArray`.
-        gripper: Publisher<Float64MultiArray>,
-    },
+    Controllers(Box<Controllers>),
     /// Nowhere: in shadow mode there is no publisher at all.
     Nowhere,
 }
 
+/// Publishers for the controllers of arm and gripper.
+pub struct Controllers {
+    arm: Arm,
+    gripper: Gripper,
+    period: Duration,
+}
+
+enum Arm {
+    JointTrajectory(JointTrajectoryOutput),
+    ForwardCommand(ForwardCommandOutput),
+    ServoTwist(ServoTwistOutput),
+}
+
+enum Gripper {
+    JointTrajectory(JointTrajectoryOutput),
+    ForwardCommand(ForwardCommandOutput),
+    None,
+}
+
 impl Sink {
-    /// Publishers for the controllers' topics.
+    /// Publishers for the controllers' topics; twists are in `base_frame` and stamped by `clock`.
     ///
     /// # Errors
     /// [`PortError`] when a topic name is invalid or the middleware refuses.
-    pub fn controllers(port: &dyn Port, topics: &Command) -> Result<Self, PortError> {
-        Ok(Self::Controllers {
-            arm: port.publisher(&topics.arm_topic, QosProfile::DEFAULT)?,
-            gripper: port.publisher(&topics.gripper_topic, QosProfile::DEFAULT)?,
-        })
+    pub fn controllers(
+        port: &dyn Port,
+        command: &Command,
+        base_frame: &str,
+        clock: &Arc<dyn Clock>,
+    ) -> Result<Self, PortError> {
+        let (arm_topic, gripper_topic) = (&command.arm_topic, &command.gripper_topic);
+        let arm = match command.output {
+            ArmOutput::JointTrajectory => Arm::JointTrajectory(JointTrajectoryOutput::new(port, arm_topic)?),
+            ArmOutput::ForwardCommand => Arm::ForwardCommand(ForwardCommandOutput::new(port, arm_topic)?),
+            ArmOutput::ServoTwist => {
+                Arm::ServoTwist(ServoTwistOutput::new(port, arm_topic, base_frame, Arc::clone(clock))?)
+            }
+        };
+        let gripper = match command.gripper_output {
+            GripperOutput::JointTrajectory => {
+                Gripper::JointTrajectory(JointTrajectoryOutput::new(port, gripper_topic)?)
+            }
+            GripperOutput::ForwardCommand => Gripper::ForwardCommand(ForwardCommandOutput::new(port, gripper_topic)?),
+            GripperOutput::None => Gripper::None,
+        };
+        let period = Duration::from_secs_f64(1.0 / command.rate_hz);
+        Ok(Self::Controllers(Box::new(Controllers { arm, gripper, period })))
+    }
+
+    fn arm(&mut self) -> Option<&mut Arm> {
+        match self {
+            Self::Controllers(controllers) => Some(&mut controllers.arm),
+            Self::Nowhere => None,
+        }
     }
 }
 
 impl CommandSink for Sink {
+    fn arm_commands(&self) -> ArmCommands {
+        let Self::Controllers(controllers) = self else { return ArmCommands::Trajectories };
+        let period = controllers.period;
+        match controllers.arm {
+            Arm::JointTrajectory(_) => ArmCommands::Trajectories,
+            Arm::ForwardCommand(_) => ArmCommands::Positions { period },
+            Arm::ServoTwist(_) => ArmCommands::Twists { period },
+        }
+    }
+
     fn joint_trajectory(&mut self, command: &JointTrajectoryCommand) -> Result<(), SinkError> {
-        match self {
-            Self::Controllers { arm, .. } => {
-                arm.publish(&trajectory_message(command)).map_err(|error| SinkError { reason: error.to_string() })
-            }
-            Self::Nowhere => Err(SinkError { reason: "shadow mode sends nothing".to_owned() }),
+        match self.arm() {
+            Some(Arm::JointTrajectory(output)) => output.send(command),
+            _ => Err(no_output()),
+        }
+    }
+
+    fn joint_positions(&mut self, command: &JointPositionsCommand) -> Result<(), SinkError> {
+        match self.arm() {
+            Some(Arm::ForwardCommand(output)) => output.send(command),
+            _ => Err(no_output()),
+        }
+    }
+
+    fn twist(&mut self, command: &TwistCommand) -> Result<(), SinkError> {
+        match self.arm() {
+            Some(Arm::ServoTwist(output)) => output.send(command),
+            _ => Err(no_output()),
         }
     }
 
     fn gripper(&mut self, command: &GripperCommand) -> Result<(), SinkError> {
-        match self {
-            Self::Controllers { gripper, .. } => gripper
-                .publish(&Float64MultiArray::from(vec![command.position]))
-                .map_err(|error| SinkError { reason: error.to_string() }),
-            Self::Nowhere => Err(SinkError { reason: "shadow mode sends nothing".to_owned() }),
+        let Self::Controllers(controllers) = self else { return Err(no_output()) };
+        match &mut controllers.gripper {
+            Gripper::JointTrajectory(output) => output.send_gripper(command),
+            Gripper::ForwardCommand(output) => output.send_gripper(command),
+            Gripper::None => Ok(()),
         }
     }
 }
 
-/// The trajectory as joint_trajectory_controller takes it: stamp 0 means "start on arrival".
-fn trajectory_message(command: &JointTrajectoryCommand) -> JointTrajectory {
-    let points = command
-        .points
-        .iter()
-        .map(|point| JointTrajectoryPoint {
-            positions: point.positions.to_vec(),
-            velocities: point.velocities.to_vec(),
-            accelerations: point.accelerations.to_vec(),
-            effort: Vec::new(),
-            time_from_start: point.time_from_start.into(),
-        })
-        .collect();
-    let joint_names = command.joint_names.iter().map(|name| name.to_string()).collect();
-    JointTrajectory { joint_names, points, ..JointTrajectory::default() }
+fn no_output() -> SinkError {
+    SinkError { reason: "there is no output for this command".to_owned() }
 }

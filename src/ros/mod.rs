@@ -20,6 +20,7 @@ pub mod environment;
 pub mod lifecycle;
 pub mod messages;
 pub mod names;
+pub mod outputs;
 pub mod port;
 pub mod qos;
 #[cfg(feature = "r2r")]

@@ -4,11 +4,12 @@ use std::collections::BTreeMap;
 
 use nalgebra::Vector3;
 
-use crate::command::JointTrajectoryCommand;
 use crate::config::parameter::{ParameterError, keyed_by, parameters, read_only};
 use crate::robot::joints::{JointName, JointVector};
 use crate::robot::kinematics::Chain;
 
+use super::motion::Bottleneck;
+use super::path::Path;
 use super::refusal::{Quantity, Refusal};
 
 parameters! {
@@ -139,8 +140,10 @@ pub(super) fn exceeds(value: f64, limit: f64) -> bool {
     value.is_nan() || value > limit
 }
 
-/// Room for rounding when finished trajectories are compared with limits.
-const ROUNDING: f64 = 1.0 + 1e-6;
+/// Room for rounding where paths are compared with limits; less than the last check leaves.
+const PATH_ROUNDING: f64 = 1.0 + 1e-9;
+/// Room for rounding at the position limits, rad or m.
+const POSITION_ROUNDING: f64 = 1e-9;
 
 impl MotionLimits {
     /// The description's limits of `chain`, tightened and completed by `config`.
@@ -235,58 +238,32 @@ impl MotionLimits {
         let margin = if with_margin { self.position_margin } else { 0.0 };
         for (limits, &value) in self.joints.iter().zip(positions.iter()) {
             let (lower, upper) = (limits.lower + margin, limits.upper - margin);
-            if !(value.is_finite() && value >= lower && value <= upper) {
+            let inside = value >= lower - POSITION_ROUNDING && value <= upper + POSITION_ROUNDING;
+            if !(value.is_finite() && inside) {
                 return Err(Refusal::JointPosition { joint: limits.name.clone(), value, lower, upper });
             }
         }
         Ok(())
     }
 
-    /// Checks the finished trajectory number by number, without trusting how it was made: finite, names and lengths
-    /// right, times strictly increasing from above zero, positions, velocities and accelerations within limits, jerk and
-    /// mean velocity between points within limits, and at rest at the end.
-    ///
-    /// `start` is the state that it begins from: positions and accelerations at time zero.
-    pub(super) fn check_trajectory(
-        &self,
-        command: &JointTrajectoryCommand,
-        start: (&JointVector, &JointVector),
-    ) -> Result<(), Refusal> {
-        let malformed = |what| Err(Refusal::Malformed { what });
-        if !command.joint_names.iter().eq(self.joints.iter().map(|j| &j.name)) {
-            return malformed("joint names");
-        }
-        let Some(last) = command.points.last() else { return malformed("no points") };
-        if last.velocities.iter().chain(last.accelerations.iter()).any(|&v| v != 0.0) {
-            return malformed("not at rest at the end");
-        }
-        let (mut time, mut positions, mut accelerations) = (0.0, start.0, start.1);
-        for point in &command.points {
-            let lengths = [point.positions.len(), point.velocities.len(), point.accelerations.len()];
-            if lengths != [self.joints.len(); 3] {
-                return malformed("number of joints");
-            }
-            let step = point.time_from_start.as_secs_f64() - time;
-            if step <= 0.0 {
-                return malformed("times do not increase");
-            }
-            self.check_positions(&point.positions, false)?;
-            for (i, limits) in self.joints.iter().enumerate() {
-                for (quantity, value, limit) in [
-                    (Quantity::Velocity, point.velocities[i], limits.velocity),
-                    (Quantity::Velocity, (point.positions[i] - positions[i]) / step, limits.velocity),
-                    (Quantity::Acceleration, point.accelerations[i], limits.acceleration),
-                    (Quantity::Jerk, (point.accelerations[i] - accelerations[i]) / step, limits.jerk),
-                ] {
-                    if exceeds(value.abs(), limit * ROUNDING) {
-                        return Err(Refusal::JointMotion { joint: limits.name.clone(), quantity, value, limit });
-                    }
-                }
-            }
-            (time, positions, accelerations) =
-                (point.time_from_start.as_secs_f64(), &point.positions, &point.accelerations);
-        }
-        Ok(())
+    /// The first limit that `path` breaks, positions without the margin, the rest within `scaling`.
+    pub fn broken_by(&self, path: &Path, scaling: Scaling) -> Option<Bottleneck> {
+        self.joints.iter().enumerate().find_map(|(joint, limits)| {
+            let peaks = path.peaks(joint);
+            let broken = [
+                (Quantity::Position, limits.lower - POSITION_ROUNDING - peaks.lowest, 0.0),
+                (Quantity::Position, peaks.highest - limits.upper - POSITION_ROUNDING, 0.0),
+                (Quantity::Velocity, peaks.velocity, limits.velocity * scaling.velocity * PATH_ROUNDING),
+                (
+                    Quantity::Acceleration,
+                    peaks.acceleration,
+                    limits.acceleration * scaling.acceleration * PATH_ROUNDING,
+                ),
+                (Quantity::Jerk, peaks.jerk, limits.jerk * scaling.jerk * PATH_ROUNDING),
+            ];
+            let (quantity, ..) = broken.into_iter().find(|&(_, value, limit)| exceeds(value, limit))?;
+            Some(Bottleneck { joint, quantity })
+        })
     }
 }
 

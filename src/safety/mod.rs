@@ -3,8 +3,10 @@
 //! This is careful engineering, not a certified safety function.
 
 pub mod gate;
+mod last_check;
 pub mod limits;
 pub mod motion;
+pub mod path;
 pub mod refusal;
 pub mod state_machine;
 pub mod watchdog;

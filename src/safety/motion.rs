@@ -1,17 +1,21 @@
-//! Motions on a straight line in joint space: from rest to rest, and from motion to rest on the same line.
+//! Motions in joint space: from rest to rest, from one into the next while moving, and from motion to rest.
 //!
-//! All joints share one path parameter `s`, 0 at the start and 1 at the target, so limiting one joint slows all of them
-//! and the direction is kept. A stop stays on the line between start and target, which has been checked already.
+//! Whatever is commanded ends at rest, so that silence means stopping. From rest to rest the way is a straight line in
+//! joint space; a stop stays on it.
+
+use std::time::Duration;
 
 use crate::clock::MonotonicTime;
 use crate::command::TrajectoryPoint;
 use crate::robot::joints::JointVector;
 
 use super::limits::{MotionLimits, Scaling};
+use super::path::{MotionState, Path};
+use super::refusal::Quantity;
 use super::watchdog::seconds;
 
-/// Largest velocity, acceleration and jerk of `s(u) = 10u³ − 15u⁴ + 6u⁵` over u in 0..1. The jerk's is at the ends, the
-/// acceleration's at u = (3 ± √3)/6, the velocity's in the middle.
+/// Largest velocity, acceleration and jerk of `s(u) = 10u³ − 15u⁴ + 6u⁵` over u in 0..1, which a motion from rest to rest
+/// follows. The jerk's is at the ends, the acceleration's at u = (3 ± √3)/6, the velocity's in the middle.
 const PEAK_VELOCITY: f64 = 15.0 / 8.0;
 const PEAK_ACCELERATION: f64 = 5.773_502_691_896_258; // 10/√3
 const PEAK_JERK: f64 = 60.0;
@@ -20,183 +24,230 @@ const PEAK_JERK: f64 = 60.0;
 const SHORTEST_STOP_S: f64 = 0.04;
 /// Each further stop that is tried takes so much longer.
 const STOP_GROWTH: f64 = 1.08;
+/// Each further join that is tried takes so much longer.
+const JOIN_GROWTH: f64 = 1.04;
+/// The first join that is tried takes this share of the time that the way takes from rest.
+const SHORTEST_JOIN: f64 = 0.6;
+/// Room for rounding where directions are compared, rad/s or rad.
+const ROUNDING: f64 = 1e-12;
 
-/// Commanded state of all joints at one time.
+/// A joint and what of it reaches its limit.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Bottleneck {
+    /// Index in the chain.
+    pub joint: usize,
+    /// What is limited.
+    pub quantity: Quantity,
+}
+
+/// How much slower a motion is than asked. All joints are slowed alike, so that the direction is kept.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
-pub struct MotionState {
-    /// rad or m.
-    pub positions: JointVector,
-    /// rad/s or m/s.
-    pub velocities: JointVector,
-    /// rad/s² or m/s².
-    pub accelerations: JointVector,
+pub struct Limiting {
+    /// Time that the motion was to take, s.
+    pub asked_s: f64,
+    /// Time that it takes, s.
+    pub taken_s: f64,
+    /// The limit that made it slower; `None` when it is not.
+    pub by: Option<Bottleneck>,
 }
 
-/// A commanded motion that ends at rest.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Motion {
-    start: MonotonicTime,
-    from: JointVector,
-    to: JointVector,
-    duration_s: f64,
-    profile: Profile,
+impl Limiting {
+    /// How many times slower than asked; 1 when nothing was limited.
+    pub fn slowdown(&self) -> f64 {
+        if self.asked_s > 0.0 { self.taken_s / self.asked_s } else { 1.0 }
+    }
 }
 
-#[derive(Clone, Copy, Debug, PartialEq)]
-enum Profile {
-    /// Quintic of least jerk from s = 0 to s = 1.
-    RestToRest,
-    /// Velocity falls as a cubic from a state of motion to rest.
-    Stop(PathState),
-}
-
-/// The path parameter and its derivatives by time, 1/s and 1/s².
-#[derive(Clone, Copy, Debug, PartialEq)]
-struct PathState {
-    s: f64,
-    velocity: f64,
-    acceleration: f64,
-}
-
-/// The shortest time (s) for a rest-to-rest motion over `delta` (rad or m per joint) within `scaling` of the limits, and
-/// the joint that needs it. Zero for no motion.
-pub fn shortest_duration(delta: &JointVector, limits: &MotionLimits, scaling: Scaling) -> (f64, usize) {
-    let mut slowest = (0.0, 0);
-    for (i, (joint, delta)) in limits.joints().iter().zip(delta.iter()).enumerate() {
+/// The shortest time (s) for a motion from rest to rest over `delta` (rad or m per joint) within `scaling` of the limits,
+/// and what takes it. Zero for no motion.
+pub fn shortest_duration(delta: &JointVector, limits: &MotionLimits, scaling: Scaling) -> (f64, Bottleneck) {
+    let mut slowest = (0.0, Bottleneck { joint: 0, quantity: Quantity::Velocity });
+    for (joint, (limit, delta)) in limits.joints().iter().zip(delta.iter()).enumerate() {
         let distance = delta.abs();
-        let by_velocity = PEAK_VELOCITY * distance / (joint.velocity * scaling.velocity);
-        let by_acceleration = (PEAK_ACCELERATION * distance / (joint.acceleration * scaling.acceleration)).sqrt();
-        let by_jerk = (PEAK_JERK * distance / (joint.jerk * scaling.jerk)).cbrt();
-        let needed = by_velocity.max(by_acceleration).max(by_jerk);
-        if needed > slowest.0 {
-            slowest = (needed, i);
+        let by_velocity = PEAK_VELOCITY * distance / (limit.velocity * scaling.velocity);
+        let by_acceleration = (PEAK_ACCELERATION * distance / (limit.acceleration * scaling.acceleration)).sqrt();
+        let by_jerk = (PEAK_JERK * distance / (limit.jerk * scaling.jerk)).cbrt();
+        for (needed, quantity) in
+            [(by_velocity, Quantity::Velocity), (by_acceleration, Quantity::Acceleration), (by_jerk, Quantity::Jerk)]
+        {
+            if needed > slowest.0 {
+                slowest = (needed, Bottleneck { joint, quantity });
+            }
         }
     }
     slowest
 }
 
+/// The quickest way from the moving state `start` to rest at `target` within `scaling` of the limits that takes between
+/// `shortest_s` and `longest_s`, and what made it slower than `shortest_s`.
+///
+/// # Errors
+/// What is still in the way of the slowest one; none is possible within the limits then.
+pub fn shortest_join(
+    start: &MotionState,
+    target: JointVector,
+    limits: &MotionLimits,
+    scaling: Scaling,
+    (shortest_s, longest_s): (f64, f64),
+) -> Result<(Path, Option<Bottleneck>), Bottleneck> {
+    let (from_rest_s, bottleneck) = shortest_duration(&target.minus(&start.positions), limits, scaling);
+    let first_s = shortest_s.max(SHORTEST_JOIN * from_rest_s);
+    let (mut duration_s, mut by) = (first_s, (first_s > shortest_s).then_some(bottleneck));
+    while duration_s <= longest_s {
+        let path = Path::to_rest_at(start, target, duration_s);
+        match limits.broken_by(&path, scaling) {
+            None => return Ok((path, by)),
+            Some(broken) => by = Some(broken),
+        }
+        duration_s *= JOIN_GROWTH;
+    }
+    Err(by.unwrap_or(bottleneck))
+}
+
+/// A commanded motion: a path and when it begins.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct Motion {
+    start: MonotonicTime,
+    path: Path,
+}
+
 impl Motion {
-    /// The least-jerk motion from rest at `from` to rest at `to` that begins at `start`.
-    pub fn rest_to_rest(start: MonotonicTime, from: JointVector, to: JointVector, duration_s: f64) -> Self {
-        Self { start, from, to, duration_s, profile: Profile::RestToRest }
+    /// The motion on `path` that begins at `start`.
+    pub fn new(start: MonotonicTime, path: Path) -> Self {
+        Self { start, path }
     }
 
-    /// Time from its start to rest, s.
-    pub fn duration_s(&self) -> f64 {
-        self.duration_s
+    /// No motion: at rest from `start` on.
+    pub fn rest(start: MonotonicTime, positions: JointVector) -> Self {
+        Self::new(start, Path::to_rest(&MotionState::at_rest(positions), 0.0))
+    }
+
+    /// When it begins.
+    pub fn starts_at(&self) -> MonotonicTime {
+        self.start
     }
 
     /// When it comes to rest.
     pub fn ends_at(&self) -> MonotonicTime {
-        self.start.after(seconds(self.duration_s))
+        self.start.after(seconds(self.path.duration_s()))
     }
 
-    /// Commanded state at `time`; at rest before the start and after the end.
+    /// Commanded state at `time`; the first before the start, at rest after the end.
     pub fn at(&self, time: MonotonicTime) -> MotionState {
-        self.state(self.path_at(time.since(self.start).as_secs_f64()))
+        if time >= self.ends_at() {
+            return MotionState::at_rest(self.path.end());
+        }
+        self.path.at(time.since(self.start).as_secs_f64())
+    }
+
+    /// The quickest stop from `now` within the limits themselves that passes `allowed`. A joint that moves toward its
+    /// target stays between here and there; one that is about to turn may. `None` when the motion is over, or comes to
+    /// rest by itself as early.
+    fn stop(&self, now: MonotonicTime, limits: &MotionLimits, allowed: impl Fn(&Path) -> bool) -> Option<Self> {
+        let state = self.at(now);
+        let ahead = self.path.end().minus(&state.positions);
+        let remaining_s = self.ends_at().since(now).as_secs_f64();
+        let mut duration_s = SHORTEST_STOP_S;
+        while duration_s < remaining_s {
+            let path = Path::to_rest(&state, duration_s);
+            let on_the_way = (0..ahead.len()).all(|joint| {
+                let (v, a) = (state.velocities[joint], state.accelerations[joint]);
+                let way = path.end()[joint] - state.positions[joint];
+                let turns_anyway = ahead[joint] * v <= 0.0;
+                let turns_back = (3.0 * v + a * duration_s) * v.signum() < -ROUNDING;
+                turns_anyway || !turns_back && way.abs() <= ahead[joint].abs() + ROUNDING
+            });
+            if on_the_way && limits.broken_by(&path, Scaling::FULL).is_none() && allowed(&path) {
+                return Some(Self::new(now, path));
+            }
+            duration_s *= STOP_GROWTH;
+        }
+        None
+    }
+}
+
+/// What is commanded from now on: a motion, and perhaps another one that joins it before it ends.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct Course {
+    motion: Motion,
+    next: Option<Motion>,
+}
+
+impl Course {
+    /// One motion.
+    pub fn new(motion: Motion) -> Self {
+        Self { motion, next: None }
+    }
+
+    /// This course until `next` begins, then `next`, which must begin in the state that the course has there. `None`
+    /// while another join is still to come.
+    pub fn joined_by(&self, now: MonotonicTime, next: Motion) -> Option<Self> {
+        let to_come = self.next.is_some_and(|waiting| waiting.start > now);
+        (!to_come).then(|| Self { motion: *self.on(now), next: Some(next) })
+    }
+
+    /// The motion under way at `time`.
+    fn on(&self, time: MonotonicTime) -> &Motion {
+        self.next.as_ref().filter(|next| time >= next.start).unwrap_or(&self.motion)
+    }
+
+    fn last(&self) -> &Motion {
+        self.next.as_ref().unwrap_or(&self.motion)
+    }
+
+    /// Commanded state at `time`.
+    pub fn at(&self, time: MonotonicTime) -> MotionState {
+        self.on(time).at(time)
+    }
+
+    /// When the last motion comes to rest.
+    pub fn ends_at(&self) -> MonotonicTime {
+        self.last().ends_at()
     }
 
     /// Where it comes to rest.
     pub fn rest_positions(&self) -> JointVector {
-        self.state(self.path_at(self.duration_s)).positions
+        self.last().path.end()
     }
 
-    /// Writes points about `period_s` apart into `points` (emptied first), the first one period after the start and the
-    /// last at rest.
-    pub fn sample(&self, period_s: f64, points: &mut Vec<TrajectoryPoint>) {
+    /// The same course, so much later.
+    pub(super) fn delay(&mut self, by: Duration) {
+        for motion in [Some(&mut self.motion), self.next.as_mut()].into_iter().flatten() {
+            motion.start = motion.start.after(by);
+        }
+    }
+
+    /// Writes points about `period_s` apart into `points` (emptied first), the first one period after `from` and the last
+    /// at rest; at least one, also where the course has ended.
+    pub(super) fn sample(&self, from: MonotonicTime, period_s: f64, points: &mut Vec<TrajectoryPoint>) {
         points.clear();
-        let count = (self.duration_s / period_s).ceil().clamp(1.0, MOST_POINTS) as u32;
+        let duration_s = self.ends_at().since(from).as_secs_f64().max(period_s);
+        let count = (duration_s / period_s).ceil().clamp(1.0, MOST_POINTS) as u32;
         for i in 1..=count {
+            let time_from_start = seconds(duration_s * f64::from(i) / f64::from(count));
             // The last point is exactly the end, so that its velocity is exactly zero.
-            let t = if i == count { self.duration_s } else { self.duration_s * f64::from(i) / f64::from(count) };
-            let MotionState { positions, velocities, accelerations } = self.state(self.path_at(t));
-            points.push(TrajectoryPoint { time_from_start: seconds(t), positions, velocities, accelerations });
+            let state = if i == count {
+                MotionState::at_rest(self.rest_positions())
+            } else {
+                self.at(from.after(time_from_start))
+            };
+            let MotionState { positions, velocities, accelerations } = state;
+            points.push(TrajectoryPoint { time_from_start, positions, velocities, accelerations });
         }
     }
 
-    /// The quickest stop from `now` within `scaling` of the limits that stays on the line and does not turn back.
-    /// `None` when the motion is over, or comes to rest by itself as early.
-    pub fn stop(&self, now: MonotonicTime, limits: &MotionLimits, scaling: Scaling) -> Option<Self> {
-        let elapsed = now.since(self.start).as_secs_f64();
-        let remaining = self.duration_s - elapsed;
-        let path = self.path_at(elapsed);
-        let mut duration = SHORTEST_STOP_S;
-        while duration < remaining {
-            if self.can_stop(path, duration, limits, scaling) {
-                return Some(Self { start: now, duration_s: duration, profile: Profile::Stop(path), ..*self });
-            }
-            duration *= STOP_GROWTH;
-        }
-        None
-    }
-
-    /// With u = t/T: velocity is (1−u)²·((1+2u)·v₀ + u·a₀·T), jerk is linear in u, so peaks have closed forms.
-    fn can_stop(&self, path: PathState, duration: f64, limits: &MotionLimits, scaling: Scaling) -> bool {
-        let (v0, a0_t) = (path.velocity, path.acceleration * duration);
-        let never_turns_back = 3.0 * v0 + a0_t >= 0.0;
-        let end = path.s + duration * (v0 / 2.0 + a0_t / 12.0);
-        if !(never_turns_back && (path.s..=1.0).contains(&end)) {
-            return false;
-        }
-        let velocity_at = |u: f64| (1.0 - u).powi(2) * ((1.0 + 2.0 * u) * v0 + u * a0_t);
-        let acceleration_at = |u: f64| (v0 * (6.0 * u * u - 6.0 * u) + a0_t * (3.0 * u * u - 4.0 * u + 1.0)) / duration;
-        let jerk_at = |u: f64| (v0 * (12.0 * u - 6.0) + a0_t * (6.0 * u - 4.0)) / (duration * duration);
-        let extreme = |at: &dyn Fn(f64) -> f64, u: f64| if (0.0..=1.0).contains(&u) { at(u).abs() } else { 0.0 };
-        let velocity = v0.abs().max(extreme(&velocity_at, a0_t / (6.0 * v0 + 3.0 * a0_t)));
-        let turning = (6.0 * v0 + 4.0 * a0_t) / (12.0 * v0 + 6.0 * a0_t);
-        let acceleration = path.acceleration.abs().max(extreme(&acceleration_at, turning));
-        let jerk = jerk_at(0.0).abs().max(jerk_at(1.0).abs());
-        let delta = self.to.minus(&self.from);
-        limits.joints().iter().zip(delta.iter()).all(|(joint, delta)| {
-            let distance = delta.abs();
-            distance * velocity <= joint.velocity * scaling.velocity
-                && distance * acceleration <= joint.acceleration * scaling.acceleration
-                && distance * jerk <= joint.jerk * scaling.jerk
-        })
-    }
-
-    /// Path state `t` seconds after the start.
-    fn path_at(&self, t: f64) -> PathState {
-        let duration = self.duration_s;
-        let ended = t >= duration;
-        let u = if ended { 1.0 } else { (t / duration).max(0.0) };
-        match self.profile {
-            Profile::RestToRest if ended => PathState { s: 1.0, velocity: 0.0, acceleration: 0.0 },
-            Profile::RestToRest => PathState {
-                s: u.powi(3) * (10.0 + u * (6.0 * u - 15.0)),
-                velocity: 30.0 * (u * (1.0 - u)).powi(2) / duration,
-                acceleration: 60.0 * u * (1.0 - u) * (1.0 - 2.0 * u) / (duration * duration),
-            },
-            Profile::Stop(from) => {
-                let (v0, a0_t) = (from.velocity, from.acceleration * duration);
-                let s = from.s
-                    + duration
-                        * (v0 * u * (1.0 + u * u * (0.5 * u - 1.0))
-                            + a0_t * u * u * (0.5 + u * (0.25 * u - 2.0 / 3.0)));
-                if ended {
-                    return PathState { s, velocity: 0.0, acceleration: 0.0 };
-                }
-                PathState {
-                    s,
-                    velocity: (1.0 - u).powi(2) * ((1.0 + 2.0 * u) * v0 + u * a0_t),
-                    acceleration: (v0 * (6.0 * u * u - 6.0 * u) + a0_t * (3.0 * u * u - 4.0 * u + 1.0)) / duration,
-                }
-            }
-        }
-    }
-
-    fn state(&self, path: PathState) -> MotionState {
-        let delta = self.to.minus(&self.from);
-        // Rounding must not carry a joint past the ends of the line, which may be its limits.
-        let position = |i: usize| {
-            let (a, b) = (self.from[i], self.to[i]);
-            if path.s >= 1.0 { b } else { (a + path.s * delta[i]).max(a.min(b)).min(a.max(b)) }
-        };
-        MotionState {
-            positions: JointVector::from_fn(delta.len(), position),
-            velocities: delta.scaled(path.velocity),
-            accelerations: delta.scaled(path.acceleration),
-        }
+    /// The quickest way from `now` to rest: a stop that passes `allowed`, or else the motion under way without the one
+    /// that was to join it. `None` when the course comes to rest by itself as early.
+    pub(super) fn stop(
+        &self,
+        now: MonotonicTime,
+        limits: &MotionLimits,
+        allowed: impl Fn(&Path) -> bool,
+    ) -> Option<Self> {
+        let motion = self.on(now);
+        let alone = self.next.is_none_or(|next| now >= next.start);
+        let stop = motion.stop(now, limits, allowed);
+        stop.or((!alone).then_some(*motion)).map(Self::new)
     }
 }
 

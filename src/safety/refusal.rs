@@ -8,9 +8,11 @@ use crate::robot::joints::JointName;
 use super::state_machine::SafetyState;
 use super::watchdog::Input;
 
-/// A limited derivative of a joint's position.
+/// What of a joint is limited.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Quantity {
+    /// rad or m.
+    Position,
     /// rad/s or m/s.
     Velocity,
     /// rad/s² or m/s².
@@ -22,6 +24,7 @@ pub enum Quantity {
 impl fmt::Display for Quantity {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
+            Self::Position => "position",
             Self::Velocity => "velocity",
             Self::Acceleration => "acceleration",
             Self::Jerk => "jerk",
@@ -187,6 +190,20 @@ pub enum Refusal {
         /// Time allowed, s.
         limit_s: f64,
     },
+    /// The time to join the motion under way has passed, or another join is still to come.
+    #[error("it is too late to join the motion under way: by {late_s:.3} s")]
+    TooLateToJoin {
+        /// How long ago, s.
+        late_s: f64,
+    },
+    /// No way from the motion under way to the target stays within the limits; the motion goes on to rest.
+    #[error("the motion under way cannot go over into the next one: joint `{joint}` would break its {quantity} limit")]
+    CannotJoin {
+        /// The joint.
+        joint: JointName,
+        /// What would be too high.
+        quantity: Quantity,
+    },
     /// The finished trajectory breaks a limit; an error in this program that the last check found.
     #[error("joint `{joint}` would have a {quantity} of {value:.4} (at most {limit:.4})")]
     JointMotion {
@@ -256,9 +273,14 @@ impl Refusal {
         match self {
             Self::NotActive { .. } => RefusalKind::NotActive,
             Self::NotFinite { .. } | Self::WrongLength { .. } => RefusalKind::Invalid,
-            Self::TooOld { .. } | Self::FromTheFuture { .. } | Self::InputNotFresh { .. } => RefusalKind::Stale,
+            Self::TooOld { .. }
+            | Self::FromTheFuture { .. }
+            | Self::InputNotFresh { .. }
+            | Self::TooLateToJoin { .. } => RefusalKind::Stale,
             Self::Moving { .. } | Self::NotAtRest { .. } | Self::Discontinuous { .. } => RefusalKind::NotInPlace,
-            Self::JointPosition { .. } | Self::JointStep { .. } | Self::TooSlow { .. } => RefusalKind::JointLimit,
+            Self::JointPosition { .. } | Self::JointStep { .. } | Self::TooSlow { .. } | Self::CannotJoin { .. } => {
+                RefusalKind::JointLimit
+            }
             Self::Step { .. } | Self::RotationStep { .. } | Self::OutsideWorkspace { .. } => RefusalKind::Workspace,
             Self::JointMotion { .. } | Self::Malformed { .. } => RefusalKind::LastCheck,
             Self::NotSent { .. } => RefusalKind::NotSent,

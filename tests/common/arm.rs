@@ -3,15 +3,17 @@
 
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, MutexGuard};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
 use rtrb::{Producer, RingBuffer};
 use triple_buffer::{Output, triple_buffer};
-use vjepa_planner::clock::{Clock, MonotonicTime, SystemClock};
+use vjepa_planner::clock::{Clock, SystemClock};
 use vjepa_planner::command::gripper::{GripperConfig, GripperMapping};
-use vjepa_planner::command::{CommandSink, GripperCommand, JointTrajectoryCommand, SinkError};
+use vjepa_planner::command::{
+    ArmCommands, CommandSink, GripperCommand, JointPositionsCommand, JointTrajectoryCommand, SinkError, TwistCommand,
+};
 use vjepa_planner::config::Mode;
 use vjepa_planner::node::inputs::{self, FrameInput, JointInput};
 use vjepa_planner::node::motion::{Heartbeat, Motion, MotionReport, Numbered, Requests};
@@ -77,6 +79,8 @@ pub fn moved(by: [f64; 3]) -> JointVector {
 #[derive(Default)]
 pub struct Sent {
     pub trajectories: Vec<JointTrajectoryCommand>,
+    pub positions: Vec<JointVector>,
+    pub twists: Vec<TwistCommand>,
     pub grippers: Vec<GripperCommand>,
     /// Nothing gets out.
     pub broken: bool,
@@ -84,11 +88,19 @@ pub struct Sent {
 
 /// A sink that keeps what it is given.
 #[derive(Clone, Default)]
-pub struct Recorder(pub Arc<Mutex<Sent>>);
+pub struct Recorder {
+    sent: Arc<Mutex<Sent>>,
+    commands: ArmCommands,
+}
 
 impl Recorder {
+    /// For other commands than trajectories.
+    pub fn of(commands: ArmCommands) -> Self {
+        Self { commands, ..Self::default() }
+    }
+
     fn send(&self, put: impl FnOnce(&mut Sent)) -> Result<(), SinkError> {
-        let mut sent = self.0.lock().unwrap();
+        let mut sent = self.get();
         if sent.broken {
             return Err(SinkError { reason: "broken".into() });
         }
@@ -96,22 +108,38 @@ impl Recorder {
         Ok(())
     }
 
+    pub fn get(&self) -> MutexGuard<'_, Sent> {
+        self.sent.lock().unwrap()
+    }
+
     pub fn trajectories(&self) -> usize {
-        self.0.lock().unwrap().trajectories.len()
+        self.get().trajectories.len()
     }
 
     pub fn last(&self) -> JointTrajectoryCommand {
-        self.0.lock().unwrap().trajectories.last().unwrap().clone()
+        self.get().trajectories.last().unwrap().clone()
     }
 
     pub fn set_broken(&self, broken: bool) {
-        self.0.lock().unwrap().broken = broken;
+        self.get().broken = broken;
     }
 }
 
 impl CommandSink for Recorder {
+    fn arm_commands(&self) -> ArmCommands {
+        self.commands
+    }
+
     fn joint_trajectory(&mut self, command: &JointTrajectoryCommand) -> Result<(), SinkError> {
         self.send(|sent| sent.trajectories.push(command.clone()))
+    }
+
+    fn joint_positions(&mut self, command: &JointPositionsCommand) -> Result<(), SinkError> {
+        self.send(|sent| sent.positions.push(command.positions))
+    }
+
+    fn twist(&mut self, command: &TwistCommand) -> Result<(), SinkError> {
+        self.send(|sent| sent.twists.push(*command))
     }
 
     fn gripper(&mut self, command: &GripperCommand) -> Result<(), SinkError> {
@@ -192,8 +220,11 @@ impl GateBench {
     }
 
     fn inputs(&mut self) {
-        feed(&*self.clock, &mut self.frames, &mut self.joints, &ready());
-        self.planner.beat(self.clock.monotonic());
+        let (frame, state) = messages(&*self.clock, &ready());
+        let arrived = self.clock.monotonic();
+        self.joints.take(&Received { message: state, source: None, arrived });
+        self.frames.take(&Received { message: frame, source: None, arrived });
+        self.planner.beat(arrived);
         std::thread::sleep(Duration::from_millis(5));
     }
 
@@ -204,6 +235,7 @@ impl GateBench {
             target,
             gripper: None,
             planned_from: ready(),
+            join_at: None,
             frame_arrival: now,
             joint_state_arrival: now,
             planned_at: now,
@@ -225,22 +257,13 @@ impl Drop for GateBench {
     }
 }
 
-/// One joint state and one frame of now.
-pub fn feed(clock: &dyn Clock, frames: &mut FrameInput, joints: &mut JointInput, positions: &JointVector) {
+/// One frame and one joint state of now.
+pub fn messages(clock: &dyn Clock, positions: &JointVector) -> (Image, JointState) {
     let header = Header { stamp: clock.ros().into(), ..Header::default() };
-    let arrived: MonotonicTime = clock.monotonic();
     let name = (1..=7).map(|i| format!("panda_joint{i}")).chain([FINGER.into()]).collect();
     let position = positions.iter().copied().chain([0.04]).collect();
     let state = JointState { header: header.clone(), name, position, ..JointState::default() };
-    joints.take(&Received { message: state, source: None, arrived });
-    let image = Image {
-        header,
-        height: 16,
-        width: 16,
-        encoding: "mono8".into(),
-        step: 16,
-        data: vec![0; 256],
-        ..Image::default()
-    };
-    frames.take(&Received { message: image, source: None, arrived });
+    let (encoding, data) = ("mono8".into(), vec![0; 256]);
+    let frame = Image { header, height: 16, width: 16, encoding, step: 16, data, ..Image::default() };
+    (frame, state)
 }

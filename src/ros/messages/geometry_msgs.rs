@@ -3,7 +3,11 @@
 use nalgebra::Isometry3;
 use serde::{Deserialize, Serialize};
 
-use super::Header;
+use super::{Header, messages};
+
+messages! {
+    TwistStamped => "geometry_msgs/msg/TwistStamped",
+}
 
 /// `geometry_msgs/msg/Point`: a position, m.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -71,4 +75,28 @@ pub struct PoseStamped {
     pub header: Header,
     /// The pose.
     pub pose: Pose,
+}
+
+impl From<nalgebra::Vector3<f64>> for Vector3 {
+    fn from(vector: nalgebra::Vector3<f64>) -> Self {
+        Self { x: vector.x, y: vector.y, z: vector.z }
+    }
+}
+
+/// `geometry_msgs/msg/Twist`: a velocity.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Twist {
+    /// m/s.
+    pub linear: Vector3,
+    /// rad/s.
+    pub angular: Vector3,
+}
+
+/// `geometry_msgs/msg/TwistStamped`: a velocity with its frame and time.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct TwistStamped {
+    /// When, and in which frame.
+    pub header: Header,
+    /// How fast.
+    pub twist: Twist,
 }

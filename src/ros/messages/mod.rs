@@ -19,7 +19,7 @@ use serde::{Serialize, de::DeserializeOwned};
 
 pub use builtin::{Duration, Time};
 pub use diagnostic_msgs::{DiagnosticArray, DiagnosticStatus, KeyValue};
-pub use geometry_msgs::{Point, Pose, PoseStamped, Quaternion, Vector3};
+pub use geometry_msgs::{Point, Pose, PoseStamped, Quaternion, Twist, TwistStamped, Vector3};
 pub use lifecycle_msgs::{
     ChangeState, ChangeStateRequest, ChangeStateResponse, GetAvailableStates, GetAvailableStatesResponse,
     GetAvailableTransitions, GetAvailableTransitionsResponse, GetState, GetStateResponse, LifecycleQuery,
@@ -91,6 +91,7 @@ mod tests {
         one::<CompressedImage>(payload);
         one::<JointState>(payload);
         one::<JointTrajectory>(payload);
+        one::<TwistStamped>(payload);
         one::<DiagnosticStatus>(payload);
         one::<DiagnosticArray>(payload);
         one::<CameraInfo>(payload);

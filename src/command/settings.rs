@@ -1,0 +1,32 @@
+//! Which controllers the commands are for.
+
+use crate::config::parameter::choices;
+
+choices! {
+    /// What drives the arm.
+    #[derive(Default)]
+    pub enum ArmOutput {
+        /// `trajectory_msgs/JointTrajectory` to joint_trajectory_controller.
+        #[default]
+        JointTrajectory = "joint_trajectory",
+        /// `std_msgs/Float64MultiArray` of joint positions to forward_command_controller.
+        ForwardCommand = "forward_command",
+        /// `geometry_msgs/TwistStamped` to MoveIt Servo.
+        ServoTwist = "servo_twist",
+    }
+}
+
+choices! {
+    /// What drives the gripper. The action `control_msgs/action/GripperCommand` is not among them: it needs an action client,
+    /// which the built-in DDS participant has not.
+    #[derive(Default)]
+    pub enum GripperOutput {
+        /// `trajectory_msgs/JointTrajectory` with one point.
+        JointTrajectory = "joint_trajectory",
+        /// `std_msgs/Float64MultiArray` with one position.
+        #[default]
+        ForwardCommand = "forward_command",
+        /// Nothing: the gripper is left alone.
+        None = "none",
+    }
+}
