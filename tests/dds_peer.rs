@@ -1,6 +1,7 @@
 //! The DDS adapter: the suite over the port, and what it alone does.
 //!
 //! Everything stays on the loopback interface, in a domain of the test's own.
+#![allow(clippy::unwrap_used, reason = "helpers of tests fail as tests do")]
 
 use std::net::{Ipv4Addr, UdpSocket};
 use std::sync::atomic::{AtomicBool, AtomicU16, AtomicU32, Ordering};

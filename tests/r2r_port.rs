@@ -2,6 +2,7 @@
 //!
 //! `rcl` has one context in a process, in the domain that the environment names; it must keep to loopback.
 #![cfg(all(feature = "r2r", not(feature = "r2r-doc-only")))]
+#![allow(clippy::unwrap_used, reason = "helpers of tests fail as tests do")]
 
 use std::sync::Arc;
 
