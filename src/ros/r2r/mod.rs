@@ -28,12 +28,13 @@ mod publisher;
 mod qos;
 mod service;
 mod subscription;
+mod thread;
 mod wire;
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use self::node::NodeThread;
 use self::publisher::{Outlet, R2rPublisher};
+use self::thread::NodeThread;
 use super::arguments::{ArgumentError, Remapper, RosArguments};
 use super::names::{NameError, NodeName};
 use super::port::{
