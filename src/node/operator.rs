@@ -172,7 +172,7 @@ impl Operator {
             self.begin(asked, node, gate, now);
         }
         for i in (0..self.waiting.len()).rev() {
-            let answer = self.waiting.get(i).and_then(|waiting| self.outcome(waiting, gate, now));
+            let answer = self.waiting.get(i).and_then(|waiting| self.outcome(waiting, node, gate, now));
             if let Some(answer) = answer {
                 self.waiting.remove(i).reply.say(answer);
             }
@@ -209,7 +209,13 @@ impl Operator {
     }
 
     /// What to answer; `None` while that is not known.
-    fn outcome(&self, waiting: &Waiting, gate: Option<GateView<'_>>, now: MonotonicTime) -> Option<Answer> {
+    fn outcome(
+        &self,
+        waiting: &Waiting,
+        node: State,
+        gate: Option<GateView<'_>>,
+        now: MonotonicTime,
+    ) -> Option<Answer> {
         let late = now >= waiting.until;
         let Some(GateView { report, .. }) = gate else { return Some(no("the node was cleaned up meanwhile")) };
         if report.turn < waiting.from_turn {
@@ -234,7 +240,10 @@ impl Operator {
             }
             (Wish::Reset, _) => {
                 self.shared.cleared.store(waiting.stops, Ordering::Release);
-                Some(yes("reset; ~/enable allows motion"))
+                Some(match node {
+                    State::Active => yes("reset; ~/enable allows motion"),
+                    _ => yes(format!("reset; the node is {node}")),
+                })
             }
         }
     }

@@ -41,7 +41,7 @@ impl Outputs {
             base_frame: base_frame.to_owned(),
             plan: port.publisher("~/plan", QosProfile::DEFAULT)?,
             elites: port.publisher("~/elites", QosProfile::DEFAULT)?,
-            view: port.publisher("~/model_view", QosProfile::SENSOR_DATA)?,
+            view: port.publisher("~/model_view", QosProfile::DEFAULT.with_depth(1))?,
             shown_plan: 0,
             last_view: None,
         })

@@ -78,7 +78,8 @@ def test_the_current_frame_is_captured_while_inactive_and_becomes_the_goal(tmp_p
         time.sleep(0.3)
         answer = capture.call(0)
         assert answer.success, answer.message
-        assert (robot.status.task, robot.status.task_state) == ("~/capture_goal", "running")
+        wait_for(lambda: robot.status.task == "~/capture_goal", 2, "the status shows the task")
+        assert robot.status.task_state == "running"
         # Away from the goal, as far as the camera can tell; the same picture again has no energy left.
         robot.picture = scenery(5)
         assert lifecycle.change("activate")

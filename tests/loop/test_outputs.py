@@ -162,8 +162,7 @@ def test_a_camera_of_another_type_is_named(tmp_path: Path, robot: Robot) -> None
 
 def test_qos_that_does_not_fit_is_named(tmp_path: Path, robot: Robot) -> None:
     with PlannerNode(tmp_path / "node.log") as node:
-        wait_for(lambda: robot.status.lifecycle == "active", 20, "active")
-        assert not robot.status.error
+        wait_for(lambda: robot.status.state == "active" and not robot.status.error, 20, "all is well")
         reader = robot.node.reader("/vjepa_planner/status", DiagnosticStatus, LATCHED)
         words = "/vjepa_planner/status: subscription", "transient local"
         wait_for(lambda: all(word in robot.status.error for word in words), 10, "the subscription is named")
