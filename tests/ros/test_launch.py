@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import pytest
+from conftest import ask, ros2, running, until_ros2_says
 
 launch = pytest.importorskip("launch")
 launch_ros = pytest.importorskip("launch_ros")
@@ -10,6 +11,7 @@ launch_ros = pytest.importorskip("launch_ros")
 from launch.actions import DeclareLaunchArgument, OpaqueFunction  # noqa: E402
 from launch.launch_description_sources import get_launch_description_from_python_launch_file  # noqa: E402
 
+INSTALLED = ask("pkg", "prefix", "vjepa_planner").returncode == 0
 FOLDER = Path(__file__).resolve().parents[2] / "launch"
 
 
@@ -77,3 +79,16 @@ def test_every_argument_is_described(path: Path) -> None:
         pytest.skip(f"{error}")
     for argument in description.get_launch_arguments():
         assert argument.description and argument.description != "no description given", argument.name
+
+
+@pytest.mark.skipif(
+    ask("pkg", "prefix", "vjepa_planner").returncode != 0, reason="the package is not installed"
+)
+@pytest.mark.parametrize("file", ["planner.launch.py", "shadow.launch.py"])
+def test_the_installed_package_launches(file: str, adapter: str, tmp_path: Path) -> None:
+    assert "vjepa_planner planner_node" in ros2("pkg", "executables", "vjepa_planner")
+    arguments = ["namespace:=launched", "autostart:=false", f"adapter:={adapter}"]
+    with running(["ros2", "launch", "vjepa_planner", file, *arguments], tmp_path / "launch.log"):
+        until_ros2_says("/launched/vjepa_planner", "node", "list")
+        until_ros2_says("unconfigured", "lifecycle", "get", "/launched/vjepa_planner")
+        assert "shadow" in ros2("param", "get", "/launched/vjepa_planner", "mode")
