@@ -2,6 +2,7 @@
 
 import ast
 import re
+import tomllib
 from pathlib import Path
 from xml.etree import ElementTree
 
@@ -57,12 +58,15 @@ def test_the_manifest_agrees_with_cargo() -> None:
     assert package.get("format") == "3"
 
 
-def test_every_message_package_is_depended_on() -> None:
+def test_every_message_package_is_depended_on_and_has_bindings() -> None:
     package = ElementTree.parse(ROOT / "package.xml").getroot()
     depended = {element.text for element in package.findall("depend")}
     sources = "".join(path.read_text() for path in (ROOT / "src").rglob("*.rs"))
     spoken = set(re.findall(r'"([a-z_0-9]+)/(?:msg|srv)/[A-Z]\w*"', sources)) - {"rmw_dds_common"}
     assert spoken <= depended, spoken - depended
+    settings = tomllib.loads((ROOT / ".cargo/config.toml").read_text())
+    bound = set(settings["env"]["IDL_PACKAGE_FILTER"].split(";"))
+    assert spoken <= bound, spoken - bound
 
 
 def test_rviz_shows_what_the_planner_publishes() -> None:
