@@ -73,7 +73,8 @@ class Operator:
 
     def __init__(self) -> None:
         """Joins the domain that the environment names."""
-        here = SimpleNamespace(node=Node())
+        self._node = Node()  # a participant that nobody holds takes its readers with it
+        here = SimpleNamespace(node=self._node)
         self._arm = here.node.reader("/panda_arm_controller/joint_trajectory", JointTrajectory, RELIABLE)
         self._status = here.node.reader("/vjepa_planner/status", DiagnosticStatus, RELIABLE)
         self._stop = Service(here, "stop", TriggerRequest, TriggerResponse)
@@ -145,7 +146,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as directory:
         log = Path(directory) / "node.log"
         with PlannerNode(log, *PARAMETERS, threads, *arguments.parameter) as node, FollowingRobot() as robot:
-            robot.load_task(write_task(Path(directory), scenery(1), max_steps=1_000_000))
+            robot.load_task(write_task(Path(directory), scenery(1), max_steps=100_000))
             wait_for(lambda: len(robot.statuses) >= 0 and node.process.poll() is None, 5, "the node runs")
             context = multiprocessing.get_context("spawn")
             results = context.Queue()

@@ -3,7 +3,7 @@
 //! Ages and deadlines live on the monotonic clock ([`MonotonicTime`]), which never jumps; message stamps live on
 //! ROS time ([`RosTime`]), which may. The two are never subtracted from each other.
 
-use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 /// A point on the monotonic clock, in nanoseconds since an arbitrary start of this process.
@@ -85,6 +85,42 @@ impl Clock for SystemClock {
     }
 }
 
+/// The clock of a ROS node. ROS time is the machine's or, once it is [`Self::simulated`], what is told; monotonic time is
+/// always the machine's, so that watchdogs and deadlines run on when a simulation stands still or jumps.
+#[derive(Debug, Default)]
+pub struct RosClock {
+    machine: SystemClock,
+    simulated: AtomicBool,
+    ros_ns: AtomicI64,
+}
+
+impl RosClock {
+    /// From now on ROS time is what [`Self::set`] says; zero before the first time.
+    pub fn simulated(&self) {
+        self.simulated.store(true, Ordering::SeqCst);
+    }
+
+    /// Sets simulated time. Answers by how much it jumped back, when it did.
+    pub fn set(&self, to: RosTime) -> Option<Duration> {
+        let before = self.ros_ns.swap(to.0, Ordering::SeqCst);
+        (to.0 < before).then(|| Duration::from_nanos(before.abs_diff(to.0)))
+    }
+}
+
+impl Clock for RosClock {
+    fn monotonic(&self) -> MonotonicTime {
+        self.machine.monotonic()
+    }
+
+    fn ros(&self) -> RosTime {
+        if self.simulated.load(Ordering::SeqCst) {
+            RosTime(self.ros_ns.load(Ordering::SeqCst))
+        } else {
+            self.machine.ros()
+        }
+    }
+}
+
 /// A clock that moves only when told to; for tests and replay.
 #[derive(Debug, Default)]
 pub struct ManualClock {
@@ -133,6 +169,21 @@ mod tests {
             let (sec, nanosec) = RosTime(ns).to_parts();
             assert_eq!(RosTime::from_parts(sec, nanosec), RosTime(ns));
         }
+    }
+
+    #[test]
+    fn simulated_time_is_as_told_also_backwards_and_monotonic_time_is_not() {
+        let clock = RosClock::default();
+        assert!(clock.ros() > RosTime(0), "the machine's until told otherwise");
+        clock.simulated();
+        assert_eq!(clock.ros(), RosTime(0));
+        let before = clock.monotonic();
+        assert_eq!(clock.set(RosTime(5_000_000_000)), None);
+        assert_eq!(clock.set(RosTime(5_000_000_000)), None);
+        assert_eq!(clock.set(RosTime(3_500_000_000)), Some(Duration::from_millis(1500)));
+        assert_eq!(clock.ros(), RosTime(3_500_000_000));
+        assert!(clock.monotonic().since(before) < Duration::from_secs(1));
+        assert!(clock.monotonic() >= before);
     }
 
     #[test]

@@ -219,3 +219,12 @@ fn help_says_what_the_commands_do() {
         assert!(good(&[command, "--help"]).contains("--provider"));
     }
 }
+
+#[test]
+fn parameters_prints_the_committed_file_and_page() {
+    let committed = |file: &str| std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join(file)).unwrap();
+    assert_eq!(good(&["parameters", "--yaml"]), committed("config/planner.yaml"));
+    assert_eq!(good(&["parameters", "--markdown"]), committed("docs/parameters.md"));
+    refusal(&["parameters"], &["--yaml", "--markdown"]);
+    refusal(&["parameters", "--yaml", "--markdown"], &["cannot be used with"]);
+}

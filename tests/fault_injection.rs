@@ -16,11 +16,12 @@ use common::arm::{FINGER, Recorder, gate_config, messages, panda};
 use rtrb::RingBuffer;
 use triple_buffer::{Output, triple_buffer};
 use vjepa_planner::clock::{Clock, MonotonicTime, RosTime, SystemClock};
-use vjepa_planner::config::{Execution, ExecutionMode, Mode};
+use vjepa_planner::config::{Execution, ExecutionMode, Mode, reference};
 use vjepa_planner::node::inputs::{self, FrameInput, JointInput};
 use vjepa_planner::node::model_view;
 use vjepa_planner::node::motion::{Heartbeat, Motion, MotionReport, Requests};
 use vjepa_planner::node::planning::Planning;
+use vjepa_planner::node::reconfigure;
 use vjepa_planner::node::status::{PlanningReport, TaskState};
 use vjepa_planner::node::task::{LoadedTask, TaskMessage};
 use vjepa_planner::planner::goal_sequence::Task;
@@ -184,6 +185,8 @@ impl Assembly {
             reports: [to_planning, to_main],
             requests: Arc::clone(&requests),
         };
+        let settings = reference::shipped().unwrap();
+        let (_, changes) = reconfigure::channel(Arc::clone(settings.config()), spec.clone(), Arc::clone(&shared));
         let planning = Planning {
             planner: Planner::new(planner, &spec, Arc::clone(&shared)).unwrap(),
             clock: shared,
@@ -194,6 +197,7 @@ impl Assembly {
             mode: Mode::Active,
             execution: Execution { mode, settle_ms: 20.0, deadline_ms: 100.0, ..Execution::default() },
             validator: ValidatorConfig::default(),
+            changes,
             frames: frames_out,
             joints: joints_out.queue,
             tasks: tasks_out,

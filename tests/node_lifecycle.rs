@@ -13,7 +13,7 @@ use std::time::Duration;
 
 use port::TestPort;
 use vjepa_planner::clock::{Clock, MonotonicTime, RosTime, SystemClock};
-use vjepa_planner::config;
+use vjepa_planner::config::Settings;
 use vjepa_planner::node::endpoints::EndpointWatch;
 use vjepa_planner::node::{Node, NodeError};
 use vjepa_planner::ros::messages::{
@@ -63,7 +63,7 @@ impl Bench {
             ("urdf", path("config/robots/panda/panda.urdf")),
         ]
         .map(|(name, value)| (name.to_owned(), value));
-        let config = config::load("/planner", &[root.join("config/demo.yaml")], &overrides).unwrap();
+        let config = Settings::load("/planner", &[root.join("config/demo.yaml")], &overrides).unwrap();
         let (port, clock) = (TestPort::new("planner"), Arc::new(DeadlyClock::default()));
         let shared: Arc<dyn Clock> = clock.clone();
         let mut node = Node::start(config, Arc::new(port.clone()), shared).unwrap();

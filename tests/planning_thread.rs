@@ -12,11 +12,13 @@ use triple_buffer::{Input, Output, triple_buffer};
 
 use vjepa_planner::clock::{Clock, SystemClock};
 use vjepa_planner::command::gripper::{GripperConfig, GripperMapping};
-use vjepa_planner::config::{Execution, Mode};
+use vjepa_planner::config::parameter::ParameterValue;
+use vjepa_planner::config::{Execution, Mode, Settings, reference};
 use vjepa_planner::node::inputs;
 use vjepa_planner::node::model_view;
 use vjepa_planner::node::motion::{Answer, Heartbeat, MotionReport, Numbered};
 use vjepa_planner::node::planning::Planning;
+use vjepa_planner::node::reconfigure::{self, Reconfigurer};
 use vjepa_planner::node::status::{PlanningReport, TaskState};
 use vjepa_planner::node::task::{LoadedTask, TaskMessage};
 use vjepa_planner::planner::goal_sequence::Task;
@@ -106,6 +108,8 @@ struct Bench {
     warm: Arc<Mutex<Vec<bool>>>,
     report: Output<PlanningReport>,
     tasks: SyncSender<TaskMessage>,
+    settings: Settings,
+    reconfigurer: Reconfigurer,
     positions: [f64; 7],
 }
 
@@ -138,6 +142,9 @@ impl Bench {
         let (report_in, report) = triple_buffer(&PlanningReport::default());
         let (tasks, tasks_out) = sync_channel(2);
         let config = PlannerConfig { optimizer: "cem".into(), ..PlannerConfig::default() };
+        let settings = reference::shipped().unwrap();
+        let (reconfigurer, changes) =
+            reconfigure::channel(Arc::clone(settings.config()), spec.clone(), Arc::clone(&shared));
         let warm = Arc::new(Mutex::new(Vec::new()));
         let inner = optimizer::build(&config.optimizer, &config.optimizers).unwrap();
         let noting = Box::new(Noting { inner, warm: Arc::clone(&warm) });
@@ -151,6 +158,7 @@ impl Bench {
             mode: Mode::Active,
             execution: Execution::default(),
             validator: ValidatorConfig::default(),
+            changes,
             frames,
             joints: joints.queue,
             tasks: tasks_out,
@@ -162,7 +170,7 @@ impl Bench {
         };
         std::thread::spawn(move || planning.run());
         let (frames, joints, motion) = (frame_in, joint_in, motion_in);
-        Self { clock, frames, joints, proposals, motion, warm, report, tasks, positions }
+        Self { clock, frames, joints, proposals, motion, warm, report, tasks, settings, reconfigurer, positions }
     }
 
     /// Takes the proposal that the thread waits with, and answers it as the gate would.
@@ -243,6 +251,25 @@ fn a_plan_is_told_of_the_one_before_only_when_its_first_step_was_executed() {
     bench.answer(None);
     bench.feed_until(|_, proposals| proposals == 1);
     assert_eq!(bench.warm.lock().unwrap()[4..], [false]);
+}
+
+#[test]
+fn parameters_change_between_plans() {
+    let mut bench = Bench::new(OVER_THE_TABLE, false);
+    bench.begin_task();
+    bench.feed_until(|_, proposals| proposals == 1);
+    assert_eq!(bench.warm.lock().unwrap().len(), 1, "planned by the optimizer of the beginning");
+    let change = |name: &str, value| (name.to_owned(), value);
+    let changed = bench.settings.set_all(&[
+        change("planner.optimizer", ParameterValue::String("mppi".into())),
+        change("planner.action_space.max_step_m", ParameterValue::Double(0.02)),
+    ]);
+    bench.reconfigurer.apply(changed.unwrap().config()).unwrap();
+    std::thread::sleep(Duration::from_millis(50));
+    bench.answer(None);
+    let report = bench.feed_until(|_, proposals| proposals == 1);
+    assert_eq!(bench.warm.lock().unwrap().len(), 1, "planned by another");
+    assert!((0.01..=0.02).contains(&report.actions[0].0[0]), "{:?}", report.actions);
 }
 
 #[test]

@@ -11,7 +11,7 @@ use tracing_subscriber::layer::SubscriberExt as _;
 use tracing_subscriber::util::SubscriberInitExt as _;
 use tracing_subscriber::{EnvFilter, Layer as _};
 
-use vjepa_planner::clock::{Clock, SystemClock};
+use vjepa_planner::clock::{Clock, RosClock};
 use vjepa_planner::config::Settings;
 use vjepa_planner::node::Node;
 use vjepa_planner::ros::LOG_FILTER_DEFAULT;
@@ -19,6 +19,7 @@ use vjepa_planner::ros::adapter::Adapter;
 use vjepa_planner::ros::arguments::{Remapper, RosArguments};
 use vjepa_planner::ros::names::NodeName;
 use vjepa_planner::ros::rosout::{self, RosoutLayer};
+use vjepa_planner::ros::sim_time;
 
 fn main() -> ExitCode {
     match run() {
@@ -38,7 +39,8 @@ fn run() -> anyhow::Result<()> {
         anyhow::bail!("unknown argument `{unknown}`; ROS arguments go after --ros-args, before them only --adapter");
     }
     let name = arguments.node_name("/", "vjepa_planner")?;
-    let clock: Arc<dyn Clock> = Arc::new(SystemClock::new());
+    let ros_clock = Arc::new(RosClock::default());
+    let clock: Arc<dyn Clock> = Arc::clone(&ros_clock) as Arc<dyn Clock>;
     let (layer, lines) = rosout::channel(&logger_name(&name), Arc::clone(&clock));
     start_log(&arguments, layer)?;
     for ignored in &arguments.ignored {
@@ -49,6 +51,8 @@ fn run() -> anyhow::Result<()> {
     let settings = Settings::load(&name.fully_qualified(), &arguments.params_files, &overrides)?;
 
     let port = adapter.open(Remapper::new(name, &arguments)?, Arc::clone(&clock))?;
+    let sim_time = settings.config().use_sim_time;
+    let _clock_topic = sim_time.then(|| sim_time::follow(&*port, ros_clock)).transpose()?;
 
     let stop = Arc::new(AtomicBool::new(false));
     for signal in [signal_hook::consts::SIGINT, signal_hook::consts::SIGTERM] {
@@ -56,7 +60,7 @@ fn run() -> anyhow::Result<()> {
         signal_hook::flag::register(signal, Arc::clone(&stop)).context("signal handler")?;
     }
 
-    let mut node = Node::start(Arc::clone(settings.config()), port, clock)?;
+    let mut node = Node::start(settings, port, clock)?;
     node.publish_log(lines)?;
     let result = node.spin(&stop);
     node.shutdown();

@@ -30,6 +30,9 @@ use crate::ros::qos::TopicOverrides;
 use crate::safety::gate::GateConfig;
 use crate::world_model::runtime::RuntimeConfig;
 
+/// The group of [`Config::qos_overrides`], whose name ROS fixes.
+pub const QOS_OVERRIDES: &str = "qos_overrides";
+
 parameters! {
     /// Everything that the node can be told.
     pub struct Config {

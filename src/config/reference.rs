@@ -55,12 +55,8 @@ pub fn yaml(settings: &Settings) -> String {
 fn in_order(settings: &Settings) -> Vec<(&Descriptor, &str, &ParameterValue)> {
     let mut all = Vec::new();
     for descriptor in settings.table().entries() {
-        if descriptor.is_pattern() {
-            let found = settings.table().matching(descriptor, settings.values());
-            all.extend(found.map(|(name, value)| (descriptor, name, value)));
-        } else if let Some((name, value)) = settings.values().get_key_value(&descriptor.name) {
-            all.push((descriptor, name.as_str(), value));
-        }
+        let named = settings.values().iter().filter(|(name, _)| descriptor.is_named(name));
+        all.extend(named.map(|(name, value)| (descriptor, name.as_str(), value)));
     }
     let mut ordered = Vec::new();
     collect("", &all, &mut ordered);

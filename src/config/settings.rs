@@ -103,8 +103,7 @@ pub fn from_yaml<P: Parameter>(text: &str) -> Result<P, ConfigError> {
 
 /// Defaults, overlaid with the assignments in order.
 pub(super) fn build<P: Parameter>(table: &Table, assignments: &[Assignment]) -> Result<(Values, P), ConfigError> {
-    let defaults = table.entries().iter().filter_map(|d| Some((d.name.clone(), d.default.clone()?)));
-    let mut values: Values = defaults.collect();
+    let mut values = table.defaults();
     let mut origins = BTreeMap::new();
     for assignment in assignments {
         let Assignment { name, origin, .. } = assignment;

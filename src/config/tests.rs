@@ -186,3 +186,135 @@ fn the_default_file_says_the_same_as_what_it_was_made_from() {
     let settings = Settings::load("/vjepa_planner", &[shipped("planner.yaml")], &[]).unwrap();
     assert_eq!(settings.values(), shipped_values.values());
 }
+
+/// Values that a parameter may have, and that it may not have, from numbers in 0..1.
+mod drawn {
+    use super::parameter::{Descriptor, ParameterType, ParameterValue as V, Range};
+
+    /// A number in range, `at` 0 the least and 1 the greatest.
+    fn double(descriptor: &Descriptor, at: f64) -> f64 {
+        match descriptor.range {
+            Some(Range::Double(low, high)) => {
+                let (low, high) = (low.max(-1e9), high.min(1e9));
+                (low + at * (high - low)).clamp(low, high)
+            }
+            _ => at,
+        }
+    }
+
+    fn integer(descriptor: &Descriptor, at: f64) -> i64 {
+        match descriptor.range {
+            Some(Range::Integer(low, high)) => {
+                (low as f64 + at * (high as f64 - low as f64)).round().clamp(low as f64, high as f64) as i64
+            }
+            _ => (at * 1e6) as i64,
+        }
+    }
+
+    fn text(descriptor: &Descriptor, at: f64) -> String {
+        let last = descriptor.choices.len().saturating_sub(1);
+        match descriptor.choices.get((at * last as f64).round() as usize) {
+            Some(choice) => (*choice).to_owned(),
+            None if descriptor.name.ends_with("pinned") => format!("dz={at}"),
+            None => format!("text {at}"),
+        }
+    }
+
+    /// A value in range.
+    pub fn inside(descriptor: &Descriptor, at: f64) -> V {
+        match descriptor.value_type {
+            ParameterType::Bool => V::Bool(at > 0.5),
+            ParameterType::Integer => V::Integer(integer(descriptor, at)),
+            ParameterType::Double => V::Double(double(descriptor, at)),
+            ParameterType::String => V::String(text(descriptor, at)),
+            ParameterType::DoubleArray => V::DoubleArray(vec![double(descriptor, at); descriptor.length.unwrap_or(7)]),
+            ParameterType::StringArray => V::StringArray(vec![text(descriptor, at)]),
+            other => unreachable!("no parameter is of type {other}"),
+        }
+    }
+
+    /// Values out of range, or of another type.
+    pub fn outside(descriptor: &Descriptor, at: f64) -> Vec<V> {
+        let mut all = vec![V::NotSet, V::BoolArray(vec![true])];
+        match (descriptor.value_type, descriptor.range) {
+            (ParameterType::Integer, Some(Range::Integer(low, high))) => {
+                all.extend(low.checked_sub(1 + (at * 1e3) as i64).map(V::Integer));
+                all.extend(high.checked_add(1 + (at * 1e3) as i64).map(V::Integer));
+            }
+            (ParameterType::Double, Some(Range::Double(low, high))) => {
+                all.extend([f64::NAN, f64::INFINITY, f64::NEG_INFINITY].map(V::Double));
+                all.extend([low - 1e-3 - at, high + 1e-3 + at].map(V::Double).into_iter().filter(|_| high < 1e12));
+            }
+            (ParameterType::DoubleArray, _) => all.push(V::DoubleArray(vec![f64::NAN; descriptor.length.unwrap_or(1)])),
+            (ParameterType::String, _) if !descriptor.choices.is_empty() => all.push(V::String("nonsense".into())),
+            (ParameterType::StringArray, _) if !descriptor.choices.is_empty() => {
+                all.push(V::StringArray(vec!["nonsense".into()]));
+            }
+            _ => {}
+        }
+        if descriptor.spec.not_empty && descriptor.value_type == ParameterType::String {
+            all.push(V::String(String::new()));
+        }
+        all.retain(|value| *value == V::NotSet || !descriptor.spec.is_none(value));
+        all
+    }
+}
+
+/// Parameters that have to fit others, so that a value in range may be refused still.
+fn is_related(name: &str) -> bool {
+    ["topk", "samples", "min_m", "max_m", "sample_period_s", "min_duration_s", "max_duration_s", "fallback_samples"]
+        .contains(&name.rsplit('.').next().unwrap_or_default())
+}
+
+fn parameter_at(index: usize) -> parameter::Descriptor {
+    let table = parameter::Table::of::<Config>();
+    let all: Vec<_> = table.entries().iter().filter(|d| !d.is_pattern()).collect();
+    all[index % all.len()].clone()
+}
+
+proptest::proptest! {
+    #[test]
+    fn a_value_in_range_is_taken_and_read_back_and_one_outside_is_refused_by_name(
+        index in 0_usize..1000, at in 0.0..=1.0_f64
+    ) {
+        let descriptor = parameter_at(index);
+        let name = descriptor.name.as_str();
+        let value = drawn::inside(&descriptor, at);
+        let load = |value: &parameter::ParameterValue| {
+            Settings::load("/n", &[shipped("planner.yaml")], &[(name.to_owned(), value.to_string())])
+        };
+        match load(&value) {
+            Ok(settings) => proptest::prop_assert_eq!(&settings.values()[name], &value),
+            Err(error) => proptest::prop_assert!(is_related(name), "{} := {}: {}", name, value, error),
+        }
+        for value in drawn::outside(&descriptor, at) {
+            let error = load(&value).unwrap_err().to_string();
+            proptest::prop_assert!(error.contains(&format!("parameter {name} ")), "{} := {}: {}", name, value, error);
+        }
+    }
+
+    #[test]
+    fn while_the_node_runs_only_run_time_parameters_change_and_all_or_none(
+        index in 0_usize..1000, other in 0_usize..1000, at in 0.0..=1.0_f64
+    ) {
+        let before = reference::shipped().unwrap();
+        let (one, two) = (parameter_at(index), parameter_at(other));
+        let change = |d: &parameter::Descriptor| (d.name.clone(), drawn::inside(d, at));
+        match before.set_all(&[change(&one)]) {
+            Ok(after) => {
+                proptest::prop_assert!(!one.is_read_only());
+                proptest::prop_assert_eq!(&after.values()[&one.name], &change(&one).1);
+                let changed = after.values().iter().filter(|(name, value)| before.values()[*name] != **value).count();
+                proptest::prop_assert!(changed <= 1);
+            }
+            Err(error) if one.is_read_only() => proptest::prop_assert!(error.problem.contains("read-only")),
+            Err(error) => proptest::prop_assert!(is_related(&one.name), "{}", error),
+        }
+        for value in drawn::outside(&two, at) {
+            let error = before.set_all(&[change(&one), (two.name.clone(), value)]).unwrap_err();
+            proptest::prop_assert!(error.name == two.name || one.is_read_only(), "{}", error);
+        }
+        let error = before.set_all(&[("no.such".to_owned(), change(&one).1)]).unwrap_err();
+        proptest::prop_assert!(error.problem.contains("not declared"));
+    }
+}

@@ -17,6 +17,7 @@ use super::model_view::{self, SeenOutput};
 use super::motion::{Heartbeat, Motion, MotionReport, Requests};
 use super::outputs::Outputs;
 use super::planning::Planning;
+use super::reconfigure::{self, Reconfigurer};
 use super::sink::Sink;
 use super::status::{Identity, PlanningReport, TaskState};
 use super::task::{self, GoalConfig, TaskMessage, TaskSource};
@@ -43,7 +44,7 @@ const TASK_REQUESTS: usize = 4;
 /// What to make it of.
 pub struct Surroundings<'a> {
     /// Settings.
-    pub config: &'a Config,
+    pub config: &'a Arc<Config>,
     /// The middleware.
     pub port: &'a dyn Port,
     /// Clock.
@@ -82,6 +83,8 @@ pub struct Configured {
     pub goals: (u64, Arc<[f32]>),
     /// Topics (absolute names) on which the node cannot do without the other side.
     pub needed: Vec<String>,
+    /// Where parameters go that change while the threads run.
+    pub reconfigurer: Option<Reconfigurer>,
     /// Whether a task was given since the node was last deactivated.
     pub has_task: bool,
     preprocessor: Preprocessor,
@@ -130,6 +133,7 @@ impl Configured {
         };
         let gate = CommandGate::new(config.safety.clone(), Arc::clone(&chain), Some(gripper.clone()), sink)?;
 
+        let (reconfigurer, changes) = reconfigure::channel(Arc::clone(config), spec.clone(), Arc::clone(clock));
         let requests = Arc::new(Requests::default());
         let heartbeat = Arc::new(Heartbeat::default());
         let (proposals_in, proposals) = RingBuffer::new(1);
@@ -162,6 +166,7 @@ impl Configured {
             mode: config.mode,
             execution: config.execution,
             validator: config.validator,
+            changes,
             frames,
             joints: joints.queue,
             tasks,
@@ -212,6 +217,7 @@ impl Configured {
             seen,
             goals: (0, Arc::default()),
             needed,
+            reconfigurer: Some(reconfigurer),
             has_task: false,
             preprocessor: Preprocessor::new(spec.image_size, spec.resize_filter),
             tasks: tasks_in,

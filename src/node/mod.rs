@@ -17,6 +17,7 @@ pub mod motion;
 pub mod operator;
 pub mod outputs;
 pub mod planning;
+pub mod reconfigure;
 pub mod sink;
 pub mod sole_source;
 pub mod status;
@@ -25,7 +26,6 @@ mod transitions;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::time::Duration;
 
 use self::capture::CaptureService;
@@ -34,18 +34,21 @@ use self::endpoints::EndpointWatch;
 use self::inputs::InputHealth;
 use self::motion::MotionReport;
 use self::operator::{GateView, Operator};
+use self::reconfigure::Running;
 use self::status::{Identity, NodeView, Note, PlanningReport};
 use self::transitions::Underway;
 use crate::clock::{Clock, MonotonicTime};
 use crate::command::gripper::GripperConfigError;
-use crate::config::Config;
+use crate::config::{Config, Settings};
 use crate::planner::PlannerConfigError;
 use crate::robot::inverse::InverseKinematicsConfigError;
 use crate::robot::urdf::DescriptionError;
 use crate::ros::lifecycle::{Lifecycle, State};
 use crate::ros::messages::{DiagnosticArray, DiagnosticStatus, Header, Log};
+use crate::ros::parameters::ParameterServer;
 use crate::ros::port::{Port, PortError, PortExt as _, PublishError, Publisher};
 use crate::ros::qos::QosProfile;
+use crate::ros::qos_overrides::OverridingPort;
 use crate::ros::rosout::RosoutLines;
 use crate::safety::gate::GateConfigError;
 use crate::world_model::ModelError;
@@ -112,10 +115,12 @@ pub enum NodeError {
 
 /// The running node.
 pub struct Node {
-    port: Arc<dyn Port>,
+    port: Arc<OverridingPort>,
     clock: Arc<dyn Clock>,
+    /// The settings of this turn.
     config: Arc<Config>,
-    configs: (SyncSender<Arc<Config>>, Receiver<Arc<Config>>),
+    parameters: ParameterServer,
+    running: Running,
     lifecycle: Lifecycle,
     /// The callback that runs.
     underway: Option<Underway>,
@@ -151,8 +156,18 @@ impl Node {
     ///
     /// # Errors
     /// [`NodeError::Port`] when the middleware refuses.
-    pub fn start(config: Arc<Config>, port: Arc<dyn Port>, clock: Arc<dyn Clock>) -> Result<Self, NodeError> {
+    pub fn start(settings: Settings, port: Arc<dyn Port>, clock: Arc<dyn Clock>) -> Result<Self, NodeError> {
+        let config = Arc::clone(settings.config());
+        let port = Arc::new(OverridingPort::new(port, config.qos_overrides.clone()));
+        let running = Running::default();
+        let apply = Box::new({
+            let running = running.clone();
+            move |config: &_| running.apply(config)
+        });
+        let declared_qos = port.declared();
         Ok(Self {
+            parameters: ParameterServer::serve(&*port, Arc::clone(&clock), settings, declared_qos, apply)?,
+            running,
             lifecycle: Lifecycle::serve(&*port, Arc::clone(&clock))?,
             operator: Operator::serve(&*port)?,
             capture: CaptureService::serve(&*port)?,
@@ -173,7 +188,6 @@ impl Node {
             progress: Note::default(),
             failure: String::new(),
             log: None,
-            configs: sync_channel(4),
             config,
             port,
             clock,
@@ -187,11 +201,6 @@ impl Node {
     pub fn publish_log(&mut self, lines: RosoutLines) -> Result<(), NodeError> {
         self.log = Some((RosoutLines::advertise(&*self.port)?, lines)).map(|(publisher, lines)| (lines, publisher));
         Ok(())
-    }
-
-    /// Where new settings may be put, from any thread; the newest counts when the node is configured next.
-    pub fn settings_in(&self) -> SyncSender<Arc<Config>> {
-        self.configs.0.clone()
     }
 
     /// Runs the life cycle, takes tasks and publishes status until `stop` is set.
@@ -216,9 +225,7 @@ impl Node {
     }
 
     fn turn(&mut self) -> Result<(), NodeError> {
-        while let Ok(config) = self.configs.1.try_recv() {
-            self.config = config;
-        }
+        self.config = self.parameters.config();
         self.run_lifecycle()?;
         let now = self.clock.monotonic();
         let state = self.lifecycle.state();
@@ -229,6 +236,7 @@ impl Node {
         self.operator.turn(state, gate, now);
         self.capture.turn(self.configured.as_mut(), &self.config.goal, now);
         if let Some(configured) = &mut self.configured {
+            configured.identity.optimizer.clone_from(&self.config.planner.optimizer);
             while let Ok(source) = configured.asked_tasks.try_recv() {
                 configured.give(&source, &self.config.goal);
             }

@@ -12,6 +12,7 @@ use super::elites::Elites;
 use super::inputs::FrameOutput;
 use super::model_view::SeenInput;
 use super::motion::{Heartbeat, MotionReport, Numbered};
+use super::reconfigure::{Change, Changes};
 use super::status::{PlanningReport, TaskState};
 use super::task::{LoadedTask, TaskMessage};
 use crate::clock::{Clock, MonotonicTime};
@@ -86,6 +87,8 @@ pub struct Planning {
     pub execution: Execution,
     /// Which plans are executed.
     pub validator: ValidatorConfig,
+    /// Parameters that change while the node runs.
+    pub changes: Changes,
     /// Camera.
     pub frames: FrameOutput,
     /// Joint states.
@@ -171,6 +174,9 @@ impl Planning {
                 Err(TryRecvError::Empty) => {}
                 Err(TryRecvError::Disconnected) => return,
             }
+            if let Some(change) = self.changes.take() {
+                self.reconfigure(&mut state, *change);
+            }
             if !self.turn(&mut state) {
                 std::thread::sleep(IDLE);
             }
@@ -212,6 +218,17 @@ impl Planning {
         }
         state.report = report;
         self.report.write(state.report.clone());
+    }
+
+    /// Goes on with other settings; called between plans.
+    fn reconfigure(&mut self, state: &mut State, change: Change) {
+        self.execution = change.config.execution;
+        self.validator = change.config.validator;
+        if let Some(planner) = change.planner {
+            self.planner = planner;
+            // What was planned in another space is no place to begin.
+            state.previous = None;
+        }
     }
 
     /// Encodes the goal images.

@@ -138,8 +138,12 @@ impl Node {
         match result {
             Ok(mut configured) => {
                 self.operator.connect(&configured.requests);
+                if let Some(reconfigurer) = configured.reconfigurer.take() {
+                    self.running.connect(reconfigurer, &self.config);
+                }
                 configured.goals.0 = self.tasks_given;
                 self.configured = Some(configured);
+                self.port.unused().iter().for_each(|sentence| tracing::warn!("{sentence}"));
                 Ok(CallbackReturn::Success)
             }
             Err(error) if self.autostarting => Err(error),
@@ -214,6 +218,7 @@ impl Node {
     fn end(&mut self, with: CallbackReturn) -> Underway {
         let Some(configured) = self.configured.take() else { return Underway::Done(with) };
         self.operator.disconnect();
+        self.running.disconnect();
         self.tasks_given = configured.goals.0;
         match spawn("cleanup", move || configured.end()) {
             Ok(thread) => Underway::End(thread, with),

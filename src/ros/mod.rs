@@ -6,7 +6,8 @@
 //! | [`messages`], [`cdr`] | the messages, and their wire format |
 //! | [`lifecycle`] | the state of a managed node, and its services |
 //! | [`rosout`] | the log as messages |
-//! | [`names`], [`qos`] | naming rules and quality of service of ROS 2 |
+//! | [`names`], [`qos`], [`qos_overrides`] | naming rules and quality of service of ROS 2 |
+//! | [`parameters`], [`sim_time`] | parameter services and events; ROS time from `/clock` |
 //! | [`arguments`], [`environment`] | `--ros-args` and the `ROS_…` variables |
 //! | [`adapter`] | which adapter a node runs on |
 //! | [`dds`] | the adapter that is a DDS participant by itself and needs no ROS installation |
@@ -21,11 +22,14 @@ pub mod lifecycle;
 pub mod messages;
 pub mod names;
 pub mod outputs;
+pub mod parameters;
 pub mod port;
 pub mod qos;
+pub mod qos_overrides;
 #[cfg(feature = "r2r")]
 pub mod r2r;
 pub mod rosout;
+pub mod sim_time;
 
 /// The log filter to use when the user sets none: the DDS library warns many times per second about harmless things,
 /// such as announcements to hosts that do not answer, and calls it an error when an interface without multicast is left;

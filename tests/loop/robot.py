@@ -6,7 +6,7 @@ import os
 import subprocess
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -155,9 +155,11 @@ def wait_for(condition: Callable[[], bool], limit_s: float, what: str) -> None:
 class PlannerNode:
     """The node under test."""
 
-    def __init__(self, log: Path, *parameters: str) -> None:
-        """Starts it with the demo's parameters and those given (`name:=value`)."""
-        command = [str(NODE), "--ros-args", "--params-file", str(ROOT / "config/demo.yaml")]
+    def __init__(self, log: Path, *parameters: str, files: Sequence[Path] = ()) -> None:
+        """Starts it with the demo's parameters, those of the files, and those given (`name:=value`)."""
+        command = [str(NODE), "--ros-args"]
+        for file in (ROOT / "config/demo.yaml", *files):
+            command += ["--params-file", str(file)]
         for parameter in parameters:
             command += ["-p", parameter]
         self._log = log

@@ -1,5 +1,6 @@
 //! What is known about one parameter.
 
+use super::table::fits;
 use super::{Leaf, ParameterError, ParameterType, ParameterValue, Place, Range, Spec};
 
 /// What is known about one parameter.
@@ -47,6 +48,11 @@ impl Descriptor {
     /// Whether part of its name is the user's.
     pub fn is_pattern(&self) -> bool {
         self.name.contains('<')
+    }
+
+    /// Whether it is the descriptor of the parameter of this name.
+    pub fn is_named(&self, name: &str) -> bool {
+        fits(&self.name, name)
     }
 
     /// Unit and limits in words; empty when there are none.

@@ -1,6 +1,6 @@
 //! The table: descriptors of all parameters, in the order of their declaration.
 
-use super::{Descriptor, Parameter, ParameterValue, Place, Spec, Values};
+use super::{Descriptor, Parameter, Place, Spec, Values};
 
 /// Descriptors of all parameters, in the order of their declaration.
 #[derive(Clone, Debug, Default)]
@@ -32,25 +32,22 @@ impl Table {
         &self.entries
     }
 
+    /// The values that hold when none are given. Below a user's name there are none: what is not given there is absent.
+    pub fn defaults(&self) -> Values {
+        let own = self.entries.iter().filter(|d| !d.is_pattern());
+        own.filter_map(|d| Some((d.name.clone(), d.default.clone()?))).collect()
+    }
+
     /// What the group of this name is; `None` when there is no such group.
     pub fn group(&self, name: &str) -> Option<&'static str> {
-        self.groups.iter().find(|(known, _)| matches(known, name)).map(|(_, description)| description.trim())
+        self.groups.iter().find(|(known, _)| fits(known, name)).map(|(_, description)| description.trim())
     }
 
     /// The descriptor of `name`, also where a pattern allows it.
     pub fn find(&self, name: &str) -> Option<Descriptor> {
         let found = self.entries.iter().find(|d| d.name == name);
-        let found = found.or_else(|| self.entries.iter().find(|d| matches(&d.name, name)));
+        let found = found.or_else(|| self.entries.iter().find(|d| d.is_named(name)));
         found.map(|d| Descriptor { name: name.to_owned(), ..d.clone() })
-    }
-
-    /// The names in `values` that the pattern `descriptor` allows, with their values.
-    pub fn matching<'a>(
-        &self,
-        descriptor: &Descriptor,
-        values: &'a Values,
-    ) -> impl Iterator<Item = (&'a str, &'a ParameterValue)> {
-        values.iter().filter(|(name, _)| matches(&descriptor.name, name)).map(|(name, value)| (name.as_str(), value))
     }
 
     /// The known name nearest to one that is not known; `None` when all are far away.
@@ -71,7 +68,7 @@ impl Table {
 }
 
 /// Whether `name` is `pattern`, whose segments in angle brackets stand for any one segment.
-fn matches(pattern: &str, name: &str) -> bool {
+pub(super) fn fits(pattern: &str, name: &str) -> bool {
     let (mut pattern, mut name) = (pattern.split('.'), name.split('.'));
     loop {
         match (pattern.next(), name.next()) {

@@ -9,6 +9,7 @@ mod geometry_msgs;
 mod lifecycle_msgs;
 mod nav_msgs;
 mod rcl_interfaces;
+mod rosgraph_msgs;
 mod sensor_msgs;
 mod std_msgs;
 mod std_srvs;
@@ -26,7 +27,15 @@ pub use lifecycle_msgs::{
     LifecycleState, LifecycleTransition, TransitionDescription, TransitionEvent,
 };
 pub use nav_msgs::Path;
-pub use rcl_interfaces::Log;
+pub use rcl_interfaces::{
+    DescribeParameters, DescribeParametersRequest, DescribeParametersResponse, FloatingPointRange, GetParameterTypes,
+    GetParameterTypesRequest, GetParameterTypesResponse, GetParameters, GetParametersRequest, GetParametersResponse,
+    IntegerRange, ListParameters, ListParametersRequest, ListParametersResponse, ListParametersResult, Log, Parameter,
+    ParameterDescriptor, ParameterEvent, ParameterValue, SetParameters, SetParametersAtomically,
+    SetParametersAtomicallyRequest, SetParametersAtomicallyResponse, SetParametersRequest, SetParametersResponse,
+    SetParametersResult,
+};
+pub use rosgraph_msgs::Clock;
 pub use sensor_msgs::{CameraInfo, CompressedImage, Image, JointState, RegionOfInterest};
 pub use std_msgs::{ColorRGBA, Float64MultiArray, Header, MultiArrayDimension, MultiArrayLayout, StringMessage};
 pub use std_srvs::{SetBool, SetBoolRequest, SetBoolResponse, Trigger, TriggerRequest, TriggerResponse};
