@@ -99,7 +99,7 @@ def nodes(context: LaunchContext) -> list[Node]:
         return LaunchConfiguration(name).perform(context)
 
     overrides = {
-        setting.parameter: ParameterValue(given(name), value_type=setting.kind)
+        setting.parameter: ParameterValue(LaunchConfiguration(name), value_type=setting.kind)
         for name, setting in SETTINGS.items()
         if given(name)
     }

@@ -30,7 +30,8 @@ def planned(**given: str) -> tuple[list, "launch.LaunchContext"]:
 
 
 def command_line(node: "launch_ros.actions.Node", context: "launch.LaunchContext") -> list[str]:
-    return ["".join(part.perform(context) for part in word) for word in node.cmd]
+    """The words after the executable, for which the package would have to be installed."""
+    return ["".join(part.perform(context) for part in word) for word in node.cmd[1:]]
 
 
 def overridden(node: "launch_ros.actions.Node") -> set[str]:
