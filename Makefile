@@ -156,6 +156,15 @@ test-loop: test-rust
 test-ros: ## the r2r adapter and ros2's own tools, where a ROS 2 is sourced
 	@CARGO_FLAGS="$(CARGO_FLAGS)" scripts/test_ros.sh
 
+MINUTES ?= 30
+.PHONY: soak
+soak: build ## the node under a robot's load: frames, joint states, plans, commands, memory (MINUTES=30)
+	$(VENV)/bin/python benches/soak.py --minutes $(MINUTES) --json out/soak.json
+
+.PHONY: bench-stop
+bench-stop: build ## how long ~/stop takes while the node plans on all cores
+	$(VENV)/bin/python benches/stop_latency.py --stops 120
+
 .PHONY: lint
 lint: setup ## rustfmt, clippy and ruff, warnings denied
 	cargo fmt --all --check

@@ -63,10 +63,10 @@ impl Bench {
             ("urdf", path("config/robots/panda/panda.urdf")),
         ]
         .map(|(name, value)| (name.to_owned(), value));
-        let config = Settings::load("/planner", &[root.join("config/demo.yaml")], &overrides).unwrap();
+        let settings = Settings::load("/planner", &[root.join("config/demo.yaml")], &overrides).unwrap();
         let (port, clock) = (TestPort::new("planner"), Arc::new(DeadlyClock::default()));
         let shared: Arc<dyn Clock> = clock.clone();
-        let mut node = Node::start(config, Arc::new(port.clone()), shared).unwrap();
+        let mut node = Node::start(settings, Arc::new(port.clone()), shared).unwrap();
         let stop = Arc::new(AtomicBool::new(false));
         let flag = Arc::clone(&stop);
         let main = std::thread::spawn(move || {

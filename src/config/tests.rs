@@ -262,8 +262,19 @@ mod drawn {
 
 /// Parameters that have to fit others, so that a value in range may be refused still.
 fn is_related(name: &str) -> bool {
-    ["topk", "samples", "min_m", "max_m", "sample_period_s", "min_duration_s", "max_duration_s", "fallback_samples"]
-        .contains(&name.rsplit('.').next().unwrap_or_default())
+    let related = [
+        "topk",
+        "samples",
+        "min_m",
+        "max_m",
+        "sample_period_s",
+        "min_duration_s",
+        "max_duration_s",
+        "fallback_samples",
+        "slow_from",
+        "stop_at",
+    ];
+    related.contains(&name.rsplit('.').next().unwrap_or_default())
 }
 
 fn parameter_at(index: usize) -> parameter::Descriptor {
@@ -273,6 +284,8 @@ fn parameter_at(index: usize) -> parameter::Descriptor {
 }
 
 proptest::proptest! {
+    #![proptest_config(proptest::test_runner::Config { failure_persistence: None, ..Default::default() })]
+
     #[test]
     fn a_value_in_range_is_taken_and_read_back_and_one_outside_is_refused_by_name(
         index in 0_usize..1000, at in 0.0..=1.0_f64

@@ -8,6 +8,7 @@ pub mod camera_info;
 pub mod capture;
 pub mod configured;
 mod diagnostics;
+mod display;
 pub mod elites;
 pub mod endpoints;
 pub mod inputs;
@@ -30,6 +31,7 @@ use std::time::Duration;
 
 use self::capture::CaptureService;
 use self::configured::Configured;
+use self::display::Display;
 use self::endpoints::EndpointWatch;
 use self::inputs::InputHealth;
 use self::motion::MotionReport;
@@ -44,10 +46,9 @@ use crate::planner::PlannerConfigError;
 use crate::robot::inverse::InverseKinematicsConfigError;
 use crate::robot::urdf::DescriptionError;
 use crate::ros::lifecycle::{Lifecycle, State};
-use crate::ros::messages::{DiagnosticArray, DiagnosticStatus, Header, Log};
+use crate::ros::messages::Log;
 use crate::ros::parameters::ParameterServer;
-use crate::ros::port::{Port, PortError, PortExt as _, PublishError, Publisher};
-use crate::ros::qos::QosProfile;
+use crate::ros::port::{Port, PortError, PublishError, Publisher};
 use crate::ros::qos_overrides::OverridingPort;
 use crate::ros::rosout::RosoutLines;
 use crate::safety::gate::GateConfigError;
@@ -55,11 +56,6 @@ use crate::world_model::ModelError;
 
 /// Time between two looks at what has come and what is to be reported.
 const LOOK: Duration = Duration::from_millis(10);
-/// Longest time between two status messages.
-const STATUS_PERIOD: Duration = Duration::from_millis(200);
-/// Time between two diagnostics messages, as ROS tools expect.
-const DIAGNOSTICS_PERIOD: Duration = Duration::from_secs(1);
-
 /// Why the node does not start, is not configured, or cannot go on.
 #[derive(Debug, thiserror::Error)]
 pub enum NodeError {
@@ -135,19 +131,17 @@ pub struct Node {
     progress: Note,
     failure: String,
     display: Display,
+    nothing: Nothing,
     log: Option<(RosoutLines, Publisher<Log>)>,
 }
 
-/// The publishers that say how the node is doing, and what they last said.
-struct Display {
-    status: Publisher<DiagnosticStatus>,
-    diagnostics: Publisher<DiagnosticArray>,
-    node: String,
-    /// What is shown while nothing is configured.
-    nothing: (Identity, PlanningReport, MotionReport, InputHealth),
-    shown: Option<(State, u64, u64, status::TaskState, usize, crate::safety::state_machine::SafetyState)>,
-    last_status: Option<MonotonicTime>,
-    last_diagnostics: Option<MonotonicTime>,
+/// What is shown while nothing is configured.
+#[derive(Default)]
+struct Nothing {
+    identity: Identity,
+    planning: PlanningReport,
+    motion: MotionReport,
+    input: InputHealth,
 }
 
 impl Node {
@@ -171,15 +165,8 @@ impl Node {
             lifecycle: Lifecycle::serve(&*port, Arc::clone(&clock))?,
             operator: Operator::serve(&*port)?,
             capture: CaptureService::serve(&*port)?,
-            display: Display {
-                status: port.publisher("~/status", QosProfile::DEFAULT)?,
-                diagnostics: port.publisher("/diagnostics", QosProfile::DEFAULT)?,
-                node: port.node().fully_qualified(),
-                nothing: Default::default(),
-                shown: None,
-                last_status: None,
-                last_diagnostics: None,
-            },
+            display: Display::new(&*port)?,
+            nothing: Nothing::default(),
             underway: None,
             configured: None,
             tasks_given: 0,
@@ -199,7 +186,8 @@ impl Node {
     /// # Errors
     /// [`NodeError::Port`] when the middleware refuses.
     pub fn publish_log(&mut self, lines: RosoutLines) -> Result<(), NodeError> {
-        self.log = Some((RosoutLines::advertise(&*self.port)?, lines)).map(|(publisher, lines)| (lines, publisher));
+        let publisher = RosoutLines::advertise(&*self.port)?;
+        self.log = Some((lines, publisher));
         Ok(())
     }
 
@@ -257,35 +245,22 @@ impl Node {
 
     /// Publishes status and diagnostics, when something has changed or it is time to.
     fn show(&mut self, now: MonotonicTime) {
-        let (nothing_known, nothing_planned, nothing_moved, nothing_came) = &self.display.nothing;
+        let Nothing { identity, planning, motion, input } = &self.nothing;
         let (identity, planning, motion, camera, joints, info) = match &mut self.configured {
             Some(c) => {
                 let info = c.camera_info.problem();
                 (&c.identity, c.planning.read(), c.motion.read(), &*c.camera, &*c.joints, info)
             }
-            None => (nothing_known, nothing_planned, nothing_moved, nothing_came, nothing_came, None),
+            None => (identity, planning, motion, input, input, None),
         };
         let lifecycle = self.lifecycle.state();
-        let fresh = Some((
-            lifecycle,
-            planning.plan_id,
-            planning.task_id,
-            planning.task_state,
-            planning.goal_index,
-            motion.state,
-        ));
-        let due = |last: Option<MonotonicTime>, period| last.is_none_or(|last| now.since(last) >= period);
-        if fresh == self.display.shown && !due(self.display.last_status, STATUS_PERIOD) {
-            return;
-        }
-        let topics: Vec<&str> = self.watch.problems().collect();
         let progress = if lifecycle == State::Configuring { self.progress.get() } else { String::new() };
         let view = NodeView {
-            node: &self.display.node,
+            node: &self.port.node().fully_qualified(),
             lifecycle,
             progress: &progress,
             failure: &self.failure,
-            topics: &topics,
+            topics: &self.watch.problems().collect::<Vec<_>>(),
             identity,
             planning,
             motion,
@@ -294,15 +269,7 @@ impl Node {
             joints,
             now,
         };
-        report_failure(self.display.status.publish(&view.status()));
-        if due(self.display.last_diagnostics, DIAGNOSTICS_PERIOD) {
-            let header = Header { stamp: self.clock.ros().into(), ..Header::default() };
-            let status = diagnostics::entries(&view);
-            report_failure(self.display.diagnostics.publish(&DiagnosticArray { header, status }));
-            self.display.last_diagnostics = Some(now);
-        }
-        self.display.shown = fresh;
-        self.display.last_status = Some(now);
+        self.display.show(&view, &*self.clock);
     }
 
     /// Brings the arm to rest, ends the threads and leaves the network. Waits for a model that is being loaded.

@@ -140,6 +140,14 @@ pub struct MotionReport {
     pub refused: u64,
 }
 
+impl MotionReport {
+    /// The limit that made the last motion slower than asked, such as `panda_joint2 acceleration`; empty when none did.
+    pub fn slowed_by(&self) -> String {
+        let by = self.limiting_joint.as_ref().zip(self.limiting.by);
+        by.map(|(joint, by)| format!("{joint} {}", by.quantity)).unwrap_or_default()
+    }
+}
+
 /// What the gate thread is made of.
 pub struct Motion<S> {
     /// Clock.

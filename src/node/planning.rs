@@ -26,6 +26,7 @@ use crate::robot::inverse::{InverseKinematics, InverseKinematicsError};
 use crate::robot::joint_state::{HistoryError, JointHistory, JointSample};
 use crate::robot::joints::JointVector;
 use crate::robot::pose::RobotState;
+use crate::robot::singularity::Singular;
 use crate::safety::gate::Proposal;
 use crate::safety::state_machine::SafetyState;
 use crate::window::{Window, WindowError};
@@ -62,6 +63,9 @@ pub enum StepError {
     /// The plan is not worth executing.
     #[error("plan not executed: {0}")]
     Rejected(String),
+    /// The planned pose is too near a singularity.
+    #[error("planned pose: {0}")]
+    Singular(#[from] Singular),
     /// The planned pose cannot be reached.
     #[error("planned pose: {0}")]
     Unreachable(#[from] InverseKinematicsError),
@@ -364,12 +368,14 @@ impl Planning {
         let newest = state.history.newest().copied().unwrap_or(joints);
         let start = self.motion_start(&joints, &newest);
         let solution = self.kinematics.solve(&target, &start.seed)?;
+        let speed_scale = self.kinematics.speed_scale(&solution)?;
         state.report.planning_ms = self.clock.monotonic().since(started).as_secs_f64() * 1e3;
         let id = state.next_proposal;
         let proposal = Proposal {
             target: solution.joints,
             gripper: Some(next.gripper()),
             planned_from: start.planned_from,
+            speed_scale,
             join_at: start.join_at,
             frame_arrival: captured,
             joint_state_arrival: joints.arrival,

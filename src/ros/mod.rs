@@ -33,8 +33,9 @@ pub mod sim_time;
 
 /// The log filter to use when the user sets none: the DDS library warns many times per second about harmless things,
 /// such as announcements to hosts that do not answer, and calls it an error when an interface without multicast is left;
-/// ONNX Runtime tells of every allocation.
-pub const LOG_FILTER_DEFAULT: &str = "info,rustdds=error,rustdds::network::udp_listener=off,ort=warn";
+/// ONNX Runtime tells of every allocation; r2r calls it an error when a publisher leaves.
+pub const LOG_FILTER_DEFAULT: &str =
+    "info,rustdds=error,rustdds::network::udp_listener=off,r2r::subscribers=off,ort=warn";
 
 pub use port::{
     Port, PortError, PortExt, PublishError, Publisher, PublisherId, ReceiveStats, Received, Responder, ServiceServer,

@@ -133,6 +133,15 @@ pub struct Scaling {
 impl Scaling {
     /// The limits themselves.
     pub const FULL: Self = Self { velocity: 1.0, acceleration: 1.0, jerk: 1.0 };
+
+    /// What is left for a motion that is to take 1/`share` of the time.
+    pub fn slowed(self, share: f64) -> Self {
+        Self {
+            velocity: self.velocity * share,
+            acceleration: self.acceleration * share.powi(2),
+            jerk: self.jerk * share.powi(3),
+        }
+    }
 }
 
 /// True when `value` is above `limit`, and also when it is NaN.

@@ -70,6 +70,12 @@ pub enum Refusal {
         /// At which joint, if it belongs to one.
         joint: Option<JointName>,
     },
+    /// A speed that cannot be.
+    #[error("speed scale {value}: it must be above 0 and at most 1")]
+    SpeedScale {
+        /// The scale asked for.
+        value: f64,
+    },
     /// Wrong number of joints.
     #[error("the {what} has {found} joints; the arm has {expected}")]
     WrongLength {
@@ -272,7 +278,7 @@ impl Refusal {
     pub fn kind(&self) -> RefusalKind {
         match self {
             Self::NotActive { .. } => RefusalKind::NotActive,
-            Self::NotFinite { .. } | Self::WrongLength { .. } => RefusalKind::Invalid,
+            Self::NotFinite { .. } | Self::WrongLength { .. } | Self::SpeedScale { .. } => RefusalKind::Invalid,
             Self::TooOld { .. }
             | Self::FromTheFuture { .. }
             | Self::InputNotFresh { .. }

@@ -229,7 +229,7 @@ fn random_chains_of_joins_and_stops_stay_within_the_limits() {
                 if stop {
                     rig.gate.request(Request::Disable, rig.now()).unwrap();
                 } else {
-                    let target = rig.moved(by);
+                    let Some(target) = rig.reach(by) else { continue };
                     let proposal = if under_way { rig.join(target) } else { rig.proposal(target) };
                     let _refused = rig.submit(&proposal);
                 }

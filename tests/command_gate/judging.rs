@@ -1,6 +1,9 @@
 //! Which proposals become motions, and what those look like.
 
+use std::path::Path;
+
 use vjepa_planner::clock::MonotonicTime;
+use vjepa_planner::config::Settings;
 use vjepa_planner::robot::joints::JointVector;
 use vjepa_planner::safety::gate::{CommandGate, GateConfig, Proposal, Request};
 use vjepa_planner::safety::limits::JointLimitConfig;
@@ -278,4 +281,38 @@ fn configurations_that_do_not_fit_are_refused_by_name() {
     let mut bad = config();
     bad.trajectory.max_duration_s = 0.01;
     assert!(refused(bad).contains("trajectory.max_duration_s"));
+}
+
+#[test]
+fn the_shipped_limits_of_the_fr3_are_franka_s() {
+    let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("config/robots/fr3/planner.yaml");
+    let settings = Settings::load("/vjepa_planner", &[file], &[]).unwrap();
+    let joints = &settings.config().safety.limits.joints;
+    assert_eq!(joints.len(), 7);
+    let lower = [-2.9007, -1.8361, -2.9007, -3.0770, -2.8763, 0.4398, -3.0508];
+    let upper = [2.9007, 1.8361, 2.9007, -0.1169, 2.8763, 4.6216, 3.0508];
+    let velocity = [2.62, 2.62, 2.62, 2.62, 5.26, 4.18, 5.26];
+    for i in 0..7 {
+        let joint = joints[&format!("fr3_joint{}", i + 1)];
+        let found = [joint.lower, joint.upper, joint.velocity, joint.acceleration, joint.jerk];
+        assert_eq!(found, [lower[i], upper[i], velocity[i], 10.0, 5000.0].map(Some), "joint {}", i + 1);
+    }
+}
+
+#[test]
+fn a_slowed_motion_takes_that_much_longer() {
+    let mut times = Vec::new();
+    for speed_scale in [1.0, 0.5, 0.25] {
+        let mut rig = Rig::active(config());
+        let target = rig.moved([0.05, 0.0, 0.0]);
+        let proposal = Proposal { speed_scale, ..rig.proposal(target) };
+        times.push(rig.submit(&proposal).unwrap().duration.as_secs_f64());
+    }
+    assert!((times[1] / times[0] - 2.0).abs() < 0.02 && (times[2] / times[0] - 4.0).abs() < 0.02, "{times:?}");
+    let mut rig = Rig::active(config());
+    let target = rig.moved([0.05, 0.0, 0.0]);
+    for speed_scale in [0.0, -1.0, 1.5, f64::NAN] {
+        let proposal = Proposal { speed_scale, ..rig.proposal(target) };
+        assert_eq!(rig.submit(&proposal).unwrap_err().kind(), RefusalKind::Invalid, "{speed_scale}");
+    }
 }

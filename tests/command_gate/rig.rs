@@ -126,6 +126,7 @@ impl Rig {
             target,
             gripper: None,
             planned_from: self.measured,
+            speed_scale: 1.0,
             join_at: None,
             frame_arrival: now,
             joint_state_arrival: now,
@@ -147,10 +148,15 @@ impl Rig {
 
     /// Joints that move the tip by `by` m.
     pub fn moved(&self, by: [f64; 3]) -> JointVector {
+        self.reach(by).unwrap()
+    }
+
+    /// Likewise; `None` where the arm cannot reach.
+    pub fn reach(&self, by: [f64; 3]) -> Option<JointVector> {
         let mut target = self.chain.forward(&self.measured);
         target.translation.vector += nalgebra::Vector3::from(by);
         let solver = InverseKinematics::new(self.chain.clone(), InverseKinematicsConfig::default()).unwrap();
-        solver.solve(&target, &self.measured).unwrap().joints
+        solver.solve(&target, &self.measured).ok().map(|solution| solution.joints)
     }
 }
 

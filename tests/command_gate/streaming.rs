@@ -215,7 +215,8 @@ fn random_streams_stay_within_the_limits() {
             let mut start = (rig.now(), ready());
             for (by, pause, stop, turns) in steps {
                 let under_way = rig.gate.motion_ends_at().is_some_and(|end| end > rig.now());
-                let proposal = if under_way { rig.join(rig.moved(by)) } else { rig.proposal(rig.moved(by)) };
+                let Some(target) = rig.reach(by) else { continue };
+                let proposal = if under_way { rig.join(target) } else { rig.proposal(target) };
                 if rig.submit(&proposal).is_ok() && !under_way {
                     // A motion from rest begins a stream anew.
                     assert_samples_in_limits(start, &rig.samples);

@@ -235,6 +235,7 @@ impl GateBench {
             target,
             gripper: None,
             planned_from: ready(),
+            speed_scale: 1.0,
             join_at: None,
             frame_arrival: now,
             joint_state_arrival: now,

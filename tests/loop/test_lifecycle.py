@@ -216,7 +216,7 @@ def test_it_can_be_shut_down_from_every_state(
     assert lifecycle.state() == "finalized"
     assert OWN_THREADS.isdisjoint(threads(node))
     assert not robot.command_publishers()
-    assert robot.status.lifecycle == "finalized"
+    wait_for(lambda: robot.status.lifecycle == "finalized", 2, "the status says so")
 
 
 def test_a_stop_is_kept_through_every_state(node: PlannerNode, robot: Robot) -> None:

@@ -273,11 +273,16 @@ class ParameterClient:
         wait_for(there, 30, f"the service {service}")
         self._number += 1
         number = self._number
-        requests.write(request(1, number, *(list(a) if isinstance(a, tuple) else a for a in arguments)))
-        found = wait_for(
-            lambda: [r for r in replies.take(5) if r.number == number], 10, f"a reply of {service}"
-        )
-        return found[0]
+        message = request(1, number, *(list(a) if isinstance(a, tuple) else a for a in arguments))
+        for _attempt in range(10):
+            # The node may not have found the reader of replies yet when it answers: then the reply is lost.
+            requests.write(message)
+            until = time.monotonic() + 2
+            while time.monotonic() < until:
+                if found := [reply for reply in replies.take(5) if reply.number == number]:
+                    return found[0]
+                time.sleep(0.02)
+        raise AssertionError(f"no reply of {service}")
 
 
 def parameters(values: dict[str, Value]) -> list[Parameter]:

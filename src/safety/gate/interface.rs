@@ -19,6 +19,8 @@ pub struct Proposal {
     pub gripper: Option<f64>,
     /// Joint positions that the plan began from, chain order, rad or m: measured at rest, or predicted for `join_at`.
     pub planned_from: JointVector,
+    /// Share of the full speed at which the motion is to be made, above 0 and at most 1: less near a singularity.
+    pub speed_scale: f64,
     /// When this motion is to join the one under way; `None` begins at rest.
     pub join_at: Option<MonotonicTime>,
     /// When the frame that was planned from arrived.

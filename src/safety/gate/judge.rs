@@ -104,7 +104,7 @@ impl<S: CommandSink> CommandGate<S> {
         }
         self.check_step(&self.chain.forward(&start.positions), &self.chain.forward(&target))?;
 
-        let (path, limiting) = self.path(&start, target)?;
+        let (path, limiting) = self.path(&start, target, proposal.speed_scale)?;
         let motion = Motion::new(begins_at, path);
         let course = match (proposal.join_at, &self.course) {
             (Some(_), Some(course)) => course.joined_by(now, motion).ok_or(Refusal::TooLateToJoin { late_s: 0.0 })?,
@@ -117,10 +117,10 @@ impl<S: CommandSink> CommandGate<S> {
         Ok(Judged { course, limiting })
     }
 
-    /// The quickest way to the target within the limits' share for motions, and what limits it.
-    fn path(&self, start: &MotionState, target: JointVector) -> Result<(Path, Limiting), Refusal> {
+    /// The quickest way to the target within the limits' share for motions, slowed by `speed_scale`, and what limits it.
+    fn path(&self, start: &MotionState, target: JointVector, speed_scale: f64) -> Result<(Path, Limiting), Refusal> {
         let TrajectoryConfig { min_duration_s, max_duration_s, .. } = self.config.trajectory;
-        let (limits, scaling) = (&self.limits, self.limits.scaling());
+        let (limits, scaling) = (&self.limits, self.limits.scaling().slowed(speed_scale));
         let (path, by) = if *start == MotionState::at_rest(start.positions) {
             let (needed_s, by) = shortest_duration(&target.minus(&start.positions), limits, scaling);
             if exceeds(needed_s, max_duration_s) {
@@ -145,6 +145,9 @@ impl<S: CommandSink> CommandGate<S> {
             if let Some(joint) = joints.iter().position(|v| !v.is_finite()) {
                 return Err(Refusal::NotFinite { what, joint: Some(self.chain.joint_name(joint)) });
             }
+        }
+        if !(proposal.speed_scale > 0.0 && proposal.speed_scale <= 1.0) {
+            return Err(Refusal::SpeedScale { value: proposal.speed_scale });
         }
         if proposal.gripper.is_some_and(|closedness| !closedness.is_finite()) {
             return Err(Refusal::NotFinite { what: "gripper target", joint: None });

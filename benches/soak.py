@@ -1,0 +1,224 @@
+"""The node under the load of a robot for a long time: pictures, joint states, planning, commands, memory.
+
+    PYTHONPATH=python .venv/bin/python benches/soak.py --minutes 30
+
+640×480 pictures at 30 Hz, joint states at 1 kHz, a plan every 250 ms, in continuous execution with joint
+positions streamed at 100 Hz. Camera, joints and controller are processes of their own, on the loopback
+interface, in a domain of their own. Ends with an error when the node falls behind, when commands come unevenly or when
+memory grows:
+
+- plans: at least 3.6 per second,
+- frames: from the picture taken to the plan shown, no more at the end than in the beginning (20 ms),
+- commands: 99 % of the intervals within a stream at most 5 ms off,
+- memory: resident size after the first tenth and at the end, at most 2 MiB apart.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import multiprocessing
+import os
+import sys
+import tempfile
+import time
+from multiprocessing.synchronize import Event
+from pathlib import Path
+
+import numpy as np
+from cyclonedds.util import duration
+from PIL import Image as Picture
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests/loop"))
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "python"))
+
+from interfaces import Path as PlannedPath
+
+from robot import ARM, FINGERS, HOME, PlannerNode, isolated_environment, scenery, wait_for, write_task
+from sim.dds import (
+    RELIABLE,
+    DiagnosticStatus,
+    Float64MultiArray,
+    Header,
+    ImageWriter,
+    JointState,
+    Node,
+    String,
+    now,
+    seconds,
+    stamp,
+)
+
+IMAGE_HZ, JOINT_HZ, PLAN_MS, COMMAND_HZ = 30, 1000, 250, 100
+PARAMETERS = [
+    "execution.mode:=continuous",
+    f"execution.period_ms:={PLAN_MS}.0",
+    "command.output:=forward_command",
+    f"command.rate_hz:={COMMAND_HZ}.0",
+    "command.arm_topic:=/soak/commands",
+    "safety.trajectory.min_duration_s:=0.5",
+]
+
+
+def paced(rate_hz: float, end: Event):
+    """Yields at this rate until the end; what was missed is left out."""
+    following = time.perf_counter()
+    while not end.is_set():
+        yield
+        following = max(following + 1 / rate_hz, time.perf_counter() - 0.1)
+        time.sleep(max(0.0, following - time.perf_counter()))
+
+
+def camera(end: Event) -> None:
+    """Pictures."""
+    picture = np.asarray(Picture.fromarray(scenery(2)).resize((640, 480)))
+    writer = ImageWriter(Node(), "/camera/image_raw", "camera")
+    for _ in paced(IMAGE_HZ, end):
+        writer.write(picture, now())
+
+
+def joints(end: Event, positions, sent) -> None:
+    """Joint states."""
+    writer = Node().writer("/joint_states", JointState, RELIABLE)
+    for _ in paced(JOINT_HZ, end):
+        here = [*positions[:], 0.04, 0.04]
+        writer.write(JointState(Header(stamp(now()), ""), [*ARM, *FINGERS], here, [], []))
+        sent.value += 1
+
+
+def controller(end: Event, positions, arrivals: multiprocessing.Queue) -> None:
+    """Takes positions as they come; notes when."""
+    reader = Node().reader("/soak/commands", Float64MultiArray, RELIABLE)
+    times: list[float] = []
+    while not end.is_set():
+        for message in reader.take_iter(timeout=duration(milliseconds=200)):
+            times.append(time.perf_counter())
+            if isinstance(message, Float64MultiArray) and len(message.data) == len(ARM):
+                positions[:] = message.data
+    arrivals.put(times)
+
+
+def resident_mib(pid: int) -> float:
+    """Resident memory of a process."""
+    return int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE") / 2**20
+
+
+def cpu_s(pid: int) -> float:
+    """CPU time that a process has used."""
+    fields = Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
+def watch(node: PlannerNode, minutes: float, task: Path) -> dict[str, list]:
+    """Runs for so long; what was seen of plans, memory and status."""
+    here = Node()
+    plans = here.reader("/vjepa_planner/plan", PlannedPath, RELIABLE)
+    statuses = here.reader("/vjepa_planner/status", DiagnosticStatus, RELIABLE)
+    tasks = here.writer("/vjepa_planner/load_task", String, RELIABLE)
+    wait_for(lambda: bool(tasks.get_matched_subscriptions()), 60, "the node listens to load_task")
+    tasks.write(String(str(task)))
+    seen: dict[str, list] = {"plan_age_ms": [], "memory_mib": [], "status": []}
+    wait_for(lambda: bool(plans.take(10)), 60, "a plan")
+    began = time.perf_counter()
+    used = cpu_s(node.process.pid)
+    next_look = began
+    while (elapsed := time.perf_counter() - began) < 60 * minutes:
+        for message in plans.take_iter(timeout=duration(milliseconds=100)):
+            if isinstance(message, PlannedPath) and message.poses:
+                seen["plan_age_ms"].append(1e3 * (now() - seconds(message.header.stamp)))
+        for message in statuses.take(50):
+            if isinstance(message, DiagnosticStatus):
+                seen["status"] = [(pair.key, pair.value) for pair in message.values]
+        if time.perf_counter() >= next_look:
+            seen["memory_mib"].append(resident_mib(node.process.pid))
+            next_look += 1
+        if node.process.poll() is not None:
+            raise SystemExit("the node has ended:\n" + node.log()[-2000:])
+    seen["cores"] = [(cpu_s(node.process.pid) - used) / elapsed]
+    return seen
+
+
+def summary(
+    seen: dict[str, list], arrivals: list[float], joint_states: int, minutes: float
+) -> dict[str, float]:
+    """The figures."""
+    ages, memory = np.array(seen["plan_age_ms"]), np.array(seen["memory_mib"])
+    intervals = 1e3 * np.diff(arrivals)
+    period = 1e3 / COMMAND_HZ
+    # Longer pauses lie between two streams.
+    jitter = np.abs(intervals[intervals < 5 * period] - period)
+    part = max(1, len(ages) // 4)
+    status = dict(seen["status"])
+    return {
+        "minutes": minutes,
+        "plans_per_s": round(len(ages) / (60 * minutes), 3),
+        "joint_states_per_s": round(joint_states / (60 * minutes)),
+        "plan_age_ms_p50": round(float(np.median(ages)), 1),
+        "plan_age_ms_p99": round(float(np.quantile(ages, 0.99)), 1),
+        "plan_age_ms_growth": round(float(np.median(ages[-part:]) - np.median(ages[:part])), 2),
+        "commands": len(arrivals),
+        "command_jitter_ms_p50": round(float(np.median(jitter)), 2),
+        "command_jitter_ms_p99": round(float(np.quantile(jitter, 0.99)), 2),
+        "memory_mib_begin": round(float(memory[len(memory) // 10]), 1),
+        "memory_mib_end": round(float(memory[-1]), 1),
+        "node_cores": round(seen["cores"][0], 2),
+        "frames_received": int(status.get("frames_received", 0)),
+        "deadline_misses": int(status.get("deadline_misses", 0)),
+        "commands_refused": int(status.get("commands_refused", 0)),
+    }
+
+
+def problems(figures: dict[str, float]) -> list[str]:
+    """What is not as it has to be."""
+    growth = figures["memory_mib_end"] - figures["memory_mib_begin"]
+    checks = {
+        "fewer than 3.6 plans per second": figures["plans_per_s"] >= 3.6,
+        "plans are made from older and older frames": figures["plan_age_ms_growth"] <= 20,
+        "commands come unevenly": figures["command_jitter_ms_p99"] <= 5,
+        f"memory has grown by {growth:.1f} MiB": growth <= 2,
+    }
+    return [what for what, holds in checks.items() if not holds]
+
+
+def main() -> None:
+    """Runs all, prints the figures."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--minutes", type=float, default=30)
+    parser.add_argument("--json", type=Path, help="the figures, in this file as well")
+    arguments = parser.parse_args()
+    os.environ.update(isolated_environment())
+    context = multiprocessing.get_context("spawn")
+    end, positions, sent = context.Event(), context.Array("d", HOME), context.Value("q", 0)
+    arrivals = context.Queue()
+    others = [
+        context.Process(target=camera, args=(end,), daemon=True),
+        context.Process(target=joints, args=(end, positions, sent), daemon=True),
+        context.Process(target=controller, args=(end, positions, arrivals), daemon=True),
+    ]
+    with tempfile.TemporaryDirectory() as directory:
+        task = write_task(Path(directory), scenery(1), max_steps=1_000_000)
+        with PlannerNode(Path(directory) / "node.log", *PARAMETERS) as node:
+            for process in others:
+                process.start()
+            try:
+                seen = watch(node, arguments.minutes, task)
+                joint_states = sent.value
+            finally:
+                end.set()
+            times = arrivals.get(timeout=20)
+            for process in others:
+                process.join(5)
+    figures = summary(seen, times, joint_states, arguments.minutes)
+    print("\n".join(f"{name:>24} {value}" for name, value in figures.items()))
+    if arguments.json:
+        arguments.json.parent.mkdir(parents=True, exist_ok=True)
+        arguments.json.write_text(json.dumps(figures, indent=2) + "\n")
+    found = problems(figures)
+    if found:
+        raise SystemExit("soak: " + "; ".join(found))
+
+
+if __name__ == "__main__":
+    main()
