@@ -38,6 +38,7 @@ endif
 VENV := .venv
 VENV_TRAIN := .venv-train
 CARGO_FLAGS := --release --locked --offline
+PYTHON_CODE := python launch scripts tests benches
 PLANNER := target/release/vjepa-planner
 RUN := $(VENV)/bin/python -m demo --seed $(SEED) $(if $(OPTIMIZER),--optimizer $(OPTIMIZER))
 
@@ -144,12 +145,16 @@ test-rust: setup
 
 .PHONY: test-python
 test-python: setup
-	$(VENV)/bin/python -m pytest -c python/pyproject.toml python/sim python/demo
+	$(VENV)/bin/python -m pytest -c python/pyproject.toml python/sim python/demo tests/package
 
 .PHONY: test-loop
 # Uses the node that test-rust has built: a build of its own would differ in features of shared packages.
 test-loop: test-rust
 	$(VENV)/bin/python -m pytest -c python/pyproject.toml tests/loop
+
+.PHONY: test-ros
+test-ros: ## the r2r adapter and ros2's own tools, where a ROS 2 is sourced
+	@CARGO_FLAGS="$(CARGO_FLAGS)" scripts/test_ros.sh
 
 MINUTES ?= 30
 .PHONY: soak
@@ -164,8 +169,9 @@ bench-stop: build ## how long ~/stop takes while the node plans on all cores
 lint: setup ## rustfmt, clippy and ruff, warnings denied
 	cargo fmt --all --check
 	cargo clippy $(CARGO_FLAGS) --all-targets -- -D warnings
-	$(VENV)/bin/ruff check --config python/pyproject.toml python scripts tests benches
-	$(VENV)/bin/ruff format --check --config python/pyproject.toml python scripts tests benches
+	cargo clippy $(CARGO_FLAGS) --features r2r-doc-only --lib -- -D warnings
+	$(VENV)/bin/ruff check --config python/pyproject.toml $(PYTHON_CODE)
+	$(VENV)/bin/ruff format --check --config python/pyproject.toml $(PYTHON_CODE)
 
 .PHONY: clean
 clean: ## removes builds, environments and results

@@ -55,6 +55,11 @@ def log(text: str) -> None:
     print(f"simulator: {text}", file=sys.stderr, flush=True)
 
 
+def _messages(taken: list, kind: type) -> list:
+    """What was published; a publisher that leaves shows up as a sample of another kind."""
+    return [message for message in taken if isinstance(message, kind)]
+
+
 class Simulator:
     """Physics, controllers and topics of one simulated robot."""
 
@@ -133,7 +138,7 @@ class Simulator:
         )
 
     def _take_commands(self, present: float) -> None:
-        for message in self.trajectories.take(10):
+        for message in _messages(self.trajectories.take(10), JointTrajectory):
             try:
                 points = [
                     Point(seconds(p.time_from_start), p.positions, p.velocities, p.accelerations)
@@ -142,12 +147,12 @@ class Simulator:
                 self.arm.accept(message.joint_names, points, seconds(message.header.stamp), present)
             except Rejected as reason:
                 log(f"trajectory rejected: {reason}")
-        for message in self.hand_commands.take(10):
+        for message in _messages(self.hand_commands.take(10), Float64MultiArray):
             try:
                 self.hand.accept(message.data)
             except Rejected as reason:
                 log(f"hand command rejected: {reason}")
-        for message in self.commands.take(10):
+        for message in _messages(self.commands.take(10), String):
             self._order(message.data)
             self._publish_state()
         if self.pending and (result := self.camera.result()) is not None:

@@ -15,9 +15,8 @@ use vjepa_planner::clock::{Clock, RosClock};
 use vjepa_planner::config::Settings;
 use vjepa_planner::node::Node;
 use vjepa_planner::ros::LOG_FILTER_DEFAULT;
+use vjepa_planner::ros::adapter::Adapter;
 use vjepa_planner::ros::arguments::{Remapper, RosArguments};
-use vjepa_planner::ros::dds::DdsPort;
-use vjepa_planner::ros::environment::Environment;
 use vjepa_planner::ros::names::NodeName;
 use vjepa_planner::ros::rosout::{self, RosoutLayer};
 use vjepa_planner::ros::sim_time;
@@ -35,8 +34,9 @@ fn main() -> ExitCode {
 
 fn run() -> anyhow::Result<()> {
     let (arguments, rest) = RosArguments::parse(std::env::args().skip(1))?;
+    let (adapter, rest) = Adapter::from_arguments(rest)?;
     if let Some(unknown) = rest.first() {
-        anyhow::bail!("unknown argument `{unknown}`; ROS arguments go after --ros-args");
+        anyhow::bail!("unknown argument `{unknown}`; ROS arguments go after --ros-args, before them only --adapter");
     }
     let name = arguments.node_name("/", "vjepa_planner")?;
     let ros_clock = Arc::new(RosClock::default());
@@ -50,8 +50,7 @@ fn run() -> anyhow::Result<()> {
         arguments.parameters_for(&name).map(|(name, value)| (name.to_owned(), value.to_owned())).collect();
     let settings = Settings::load(&name.fully_qualified(), &arguments.params_files, &overrides)?;
 
-    let environment = Environment::from_process()?;
-    let port = Arc::new(DdsPort::open(Remapper::new(name, &arguments)?, &environment, Arc::clone(&clock))?);
+    let port = adapter.open(Remapper::new(name, &arguments)?, Arc::clone(&clock))?;
     let sim_time = settings.config().use_sim_time;
     let _clock_topic = sim_time.then(|| sim_time::follow(&*port, ros_clock)).transpose()?;
 

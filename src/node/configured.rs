@@ -32,6 +32,7 @@ use crate::ros::messages::{CameraInfo, Image, JointState, Message as _, StringMe
 use crate::ros::port::{Port, PortError, PortExt as _, Subscription};
 use crate::ros::qos::QosProfile;
 use crate::safety::gate::CommandGate;
+use crate::share;
 use crate::threads::give_way;
 use crate::world_model::preprocess::Preprocessor;
 use crate::world_model::{GraphSelection, LoadOptions, OnnxWorldModel, WorldModel as _};
@@ -298,7 +299,7 @@ impl Configured {
 fn describe_robot(around: &Surroundings<'_>) -> Result<RobotDescription, NodeError> {
     let Surroundings { config, port, progress, .. } = around;
     if !config.urdf.as_os_str().is_empty() {
-        return Ok(RobotDescription::from_file(&config.urdf)?);
+        return Ok(RobotDescription::from_file(&share::locate(&config.urdf))?);
     }
     let (text_in, text) = sync_channel(1);
     let subscription = port.subscribe::<StringMessage>(
@@ -339,7 +340,7 @@ fn load_and_warm(config: &Config, progress: &dyn Fn(&str)) -> Result<OnnxWorldMo
         graphs: GraphSelection::Horizon(config.planner.horizon),
         max_batch: config.planner.max_batch,
     };
-    let mut model = OnnxWorldModel::load(&config.model, &options, &mut |line| progress(line))?;
+    let mut model = OnnxWorldModel::load(&share::locate(&config.model), &options, &mut |line| progress(line))?;
     progress(&format!("{}: first runs", model.provider()));
     model.warm_up(config.planner.max_batch)?;
     let spec = model.spec();

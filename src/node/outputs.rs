@@ -1,4 +1,4 @@
-//! What the node shows of its plans: `~/plan`, `~/elites`, `~/model_view`. Published while the node is active only.
+//! What the node shows of its plans: `~/plan`, `~/elites`, `~/model_view/compressed`. Published while the node is active only.
 
 use std::time::Duration;
 
@@ -41,7 +41,7 @@ impl Outputs {
             base_frame: base_frame.to_owned(),
             plan: port.publisher("~/plan", QosProfile::DEFAULT)?,
             elites: port.publisher("~/elites", QosProfile::DEFAULT)?,
-            view: port.publisher("~/model_view", QosProfile::DEFAULT.with_depth(1))?,
+            view: port.publisher("~/model_view/compressed", QosProfile::DEFAULT.with_depth(1))?,
             shown_plan: 0,
             last_view: None,
         })

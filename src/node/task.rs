@@ -8,6 +8,7 @@ use crate::camera::file::{self, PictureError};
 use crate::config::parameter::{parameters, runtime};
 use crate::planner::goal_sequence::{Goal, OnTimeout, Switch, Task, TaskError};
 use crate::ros::messages::Image;
+use crate::share;
 use crate::world_model::preprocess::{PreprocessError, Preprocessor, RgbView};
 
 parameters! {
@@ -115,12 +116,14 @@ pub fn load(
 ) -> Result<LoadedTask, LoadError> {
     match source {
         TaskSource::File(path) => {
-            let task = Task::load(path)?;
+            let task = Task::load(&share::locate(path))?;
             let pictures =
                 task.goals.iter().map(|goal| picture(&goal.name, &goal.image)).collect::<Result<Vec<_>, _>>()?;
             prepare(task, &pictures, preprocessor)
         }
-        TaskSource::GoalFile(path) => one_goal(source, path, picture(&source.name(), path)?, settings, preprocessor),
+        TaskSource::GoalFile(path) => {
+            one_goal(source, path, picture(&source.name(), &share::locate(path))?, settings, preprocessor)
+        }
         TaskSource::GoalMessage(image) => {
             let raw = RawImage {
                 width: image.width,

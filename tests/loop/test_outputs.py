@@ -88,7 +88,7 @@ def test_the_view_of_the_model_shows_frame_and_goal_when_somebody_listens(
     with PlannerNode(tmp_path / "node.log"):
         robot.load_task(write_task(tmp_path, goal))
         wait_for(lambda: robot.status.plan_id >= 1, 30, "it plans")
-        views = robot.node.reader("/vjepa_planner/model_view", CompressedImage, SENSOR)
+        views = robot.node.reader("/vjepa_planner/model_view/compressed", CompressedImage, SENSOR)
         view = newest(views, CompressedImage)
         data = bytes(view.data)
         assert view.format == "jpeg"
