@@ -101,10 +101,11 @@ def test_a_fallback_that_is_configured_is_taken_and_said(tmp_path: Path) -> None
     parameters = ["inference.provider:=cuda", "inference.fallback:=[cpu]"]
     with PlannerNode(tmp_path / "node.log", *parameters) as node, Robot() as robot:
         wait_for(
-            lambda: robot.status.provider == "cpu" and not robot.status.error, 30, "the node runs on the CPU"
+            lambda: robot.status.lifecycle == "active" and not robot.status.error, 30, "the node is active"
         )
         status = robot.status
         assert status.level == WARN
+        assert status.provider == "cpu"
         assert "`cuda` cannot be had" in status.provider_fallback
         assert "`cuda` cannot be had" in status.message
         robot.load_task(write_task(tmp_path, scenery(1)))
