@@ -4,8 +4,8 @@
 
 640×480 pictures at 30 Hz, joint states at 1 kHz, a plan every 250 ms, in continuous execution with joint
 positions streamed at 100 Hz. Camera, joints and controller are processes of their own, on the loopback
-interface, in a domain of their own. Ends with an error when the node falls behind, when commands come unevenly or when
-memory grows:
+interface, in a domain of their own. Ends with an error when the node falls behind, when commands come
+unevenly or when memory grows:
 
 - plans: at least 3.6 per second,
 - frames: from the picture taken to the plan shown, no more at the end than in the beginning (20 ms),
