@@ -199,7 +199,8 @@ def test_a_life_may_be_repeated_and_memory_stays(node: PlannerNode, robot: Robot
         assert lifecycle.change("deactivate")
         assert lifecycle.change("cleanup")
         memory.append(resident_mb(node))
-    assert memory[-1] - memory[1] < 10, memory
+    # One that kept its model would add some 30 MB each time.
+    assert memory[-1] - memory[1] < 20, memory
 
 
 @pytest.mark.parametrize("way", [[], ["configure"], ["configure", "activate"]])
