@@ -24,11 +24,13 @@
 //!   the way to a peer may find the node, too; a warning says so. `ROS_LOCALHOST_ONLY=1` ignores static peers, as in
 //!   ROS 2.
 //! - `ROS_AUTOMATIC_DISCOVERY_RANGE=OFF` is refused, because the library cannot be kept from announcing the node.
-//! - Services answer clients of Fast DDS and Cyclone DDS side by side: the mapping is chosen per request.
+//! - Services answer clients of Fast DDS and Cyclone DDS side by side: the mapping is chosen per request. An
+//!   answer waits until its client's reader is matched (see [`replies`]).
 
 mod graph;
 mod reactor;
 mod reader;
+mod replies;
 mod service;
 mod static_peers;
 mod writer;
@@ -43,6 +45,8 @@ use rustdds::{
 
 use self::graph::Graph;
 use self::reactor::Reactor;
+use self::replies::Replies;
+use self::service::ServiceSource;
 use self::static_peers::StaticPeers;
 use self::writer::{Writer, WriterSlot};
 use super::arguments::Remapper;
@@ -233,9 +237,17 @@ impl Port for DdsPort {
         // The way back first: a client that sees the request half may send at once.
         let replies = Writer::new(&state.publisher, &replies).map_err(middleware(what))?;
         let writer = replies.guid();
-        let replies = state.keep(replies);
+        let participant = state.participant.clone();
+        let replies = Arc::new(Replies::new(
+            Arc::from(name.as_str()),
+            format!("rr{name}Reply"),
+            state.keep(replies),
+            participant.clone(),
+            Arc::clone(&self.clock),
+        ));
+        let subscriber = &state.subscriber;
         let source =
-            service::ServiceSource::new(&name, &state.subscriber, &requests, replies, handler, Arc::clone(&stats))
+            ServiceSource::new(&name, subscriber, &requests, replies, participant, handler, Arc::clone(&stats))
                 .map_err(middleware(what))?;
         let reader = source.guid();
         state.graph.add_reader(reader, "", service_type, qos);

@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, Sender, TryRecvError, channel};
 use std::task::{Wake, Waker};
 use std::thread::{JoinHandle, Thread};
+use std::time::Duration;
 
 /// Something that the library wakes when data has come.
 pub(super) trait Source: Send {
@@ -20,6 +21,8 @@ pub(super) enum Polled {
     More,
     /// Nothing is left; the waker will tell.
     Empty,
+    /// Nothing is left; poll again when this time has passed, if the waker does not tell before.
+    Within(Duration),
 }
 
 enum Command {
@@ -34,6 +37,8 @@ struct Entry {
     alive: Arc<AtomicBool>,
     flag: Arc<Flag>,
     waker: Waker,
+    /// Longest time to the next poll.
+    within: Option<Duration>,
 }
 
 /// Set by the library, cleared by the thread.
@@ -88,7 +93,7 @@ impl Reactor {
         let alive = Arc::new(AtomicBool::new(true));
         let flag = Arc::new(Flag { ready: AtomicBool::new(true), thread: self.thread.clone() });
         let waker = Waker::from(Arc::clone(&flag));
-        let entry = Entry { id, source, alive: Arc::clone(&alive), flag, waker };
+        let entry = Entry { id, source, alive: Arc::clone(&alive), flag, waker, within: None };
         self.commands.send(Command::Add(entry)).map_err(|_gone| Stopped)?;
         self.thread.unpark();
         Ok(Registration { id, alive, commands: self.commands.clone(), thread: self.thread.clone() })
@@ -140,14 +145,26 @@ fn run(commands: &Receiver<Command>) {
         for entry in &mut entries {
             if entry.flag.ready.swap(false, Ordering::AcqRel) && entry.alive.load(Ordering::Acquire) {
                 idle = false;
-                if entry.source.poll(&entry.waker) == Polled::More {
-                    entry.flag.ready.store(true, Ordering::Release);
+                entry.within = None;
+                match entry.source.poll(&entry.waker) {
+                    Polled::More => entry.flag.ready.store(true, Ordering::Release),
+                    Polled::Empty => {}
+                    Polled::Within(time) => entry.within = Some(time),
                 }
             }
         }
         if idle {
             // An unpark since the last park makes this return at once, so no wake-up is lost.
-            std::thread::park();
+            match entries.iter().filter_map(|entry| entry.within).min() {
+                None => std::thread::park(),
+                Some(time) => {
+                    std::thread::park_timeout(time);
+                    // Those that wait for longer are polled early, which does no harm.
+                    for entry in entries.iter().filter(|entry| entry.within.is_some()) {
+                        entry.flag.ready.store(true, Ordering::Release);
+                    }
+                }
+            }
         }
     }
 }
@@ -156,12 +173,12 @@ fn run(commands: &Receiver<Command>) {
 mod tests {
     use super::*;
     use std::sync::mpsc;
-    use std::time::Duration;
 
     /// Hands its waker out and reports each poll.
     struct Probe {
         polls: Sender<Waker>,
         more: u32,
+        then: Polled,
     }
 
     impl Source for Probe {
@@ -171,16 +188,29 @@ mod tests {
                 self.more -= 1;
                 Polled::More
             } else {
-                Polled::Empty
+                self.then
             }
         }
+    }
+
+    #[test]
+    fn a_source_that_asks_for_it_is_polled_again_though_nobody_wakes_it() {
+        let mut reactor = Reactor::start().unwrap();
+        let (sender, polls) = channel();
+        let then = Polled::Within(Duration::from_millis(5));
+        let registration = reactor.add(Box::new(Probe { polls: sender, more: 0, then })).unwrap();
+        for _ in 0..3 {
+            polls.recv_timeout(Duration::from_secs(5)).unwrap();
+        }
+        registration.remove();
+        reactor.stop();
     }
 
     #[test]
     fn a_source_is_polled_when_added_when_woken_and_while_it_has_more() {
         let mut reactor = Reactor::start().unwrap();
         let (sender, polls) = channel();
-        let registration = reactor.add(Box::new(Probe { polls: sender, more: 2 })).unwrap();
+        let registration = reactor.add(Box::new(Probe { polls: sender, more: 2, then: Polled::Empty })).unwrap();
         let wait = || polls.recv_timeout(Duration::from_secs(5));
         let waker = [wait(), wait(), wait()].into_iter().next_back().unwrap().unwrap();
         assert!(polls.recv_timeout(Duration::from_millis(50)).is_err(), "an empty source is left alone");
@@ -196,7 +226,7 @@ mod tests {
     fn stopping_drops_the_sources() {
         let mut reactor = Reactor::start().unwrap();
         let (sender, polls) = channel();
-        let _registration = reactor.add(Box::new(Probe { polls: sender, more: 0 })).unwrap();
+        let _registration = reactor.add(Box::new(Probe { polls: sender, more: 0, then: Polled::Empty })).unwrap();
         reactor.stop();
         while polls.try_recv().is_ok() {}
         assert!(matches!(polls.try_recv(), Err(TryRecvError::Disconnected)));

@@ -13,30 +13,31 @@ use std::task::Waker;
 use rustdds::dds::CreateResult;
 use rustdds::no_key::{Decode, DeserializedCacheChange, DeserializerAdapter, SimpleDataReader};
 use rustdds::{
-    GUID, RepresentationIdentifier, SampleIdentity, SequenceNumber, Subscriber, Timestamp, Topic, WriteOptionsBuilder,
+    DomainParticipant, GUID, RepresentationIdentifier, SampleIdentity, SequenceNumber, Subscriber, Timestamp, Topic,
+    WriteOptionsBuilder,
 };
 
 use super::reactor::{Polled, Source};
-use super::writer::WriterSlot;
+use super::replies::{Answer, Client, LOOK_AGAIN, Replies};
 use crate::ros::cdr::Payload;
 use crate::ros::port::{PublishError, RawResponder, ReceiveCounters, RequestHandler};
 
 /// First two bytes of every identity that Cyclone DDS makes.
-const CYCLONE_VENDOR: [u8; 2] = [0x01, 0x10];
+pub(super) const CYCLONE_VENDOR: [u8; 2] = [0x01, 0x10];
 /// Length of Cyclone's header: client number (8 bytes), sequence number (8 bytes).
-const CYCLONE_HEADER: usize = 16;
+pub(super) const CYCLONE_HEADER: usize = 16;
 
 /// Requests that are answered before other sources have their turn.
 const BATCH: usize = 4;
 
-/// A request as it came.
+/// A request, or an answer, as it came.
 #[derive(Clone, Debug, PartialEq, Eq)]
-struct Request {
-    big_endian: bool,
-    bytes: Vec<u8>,
+pub(super) struct Request {
+    pub(super) big_endian: bool,
+    pub(super) bytes: Vec<u8>,
 }
 
-struct RequestAdapter;
+pub(super) struct RequestAdapter;
 
 impl DeserializerAdapter<Request> for RequestAdapter {
     type Error = Infallible;
@@ -52,7 +53,7 @@ impl DeserializerAdapter<Request> for RequestAdapter {
 }
 
 #[derive(Clone, Copy)]
-struct RequestDecoder;
+pub(super) struct RequestDecoder;
 
 impl<'de> Decode<'de, Request> for RequestDecoder {
     type Error = Infallible;
@@ -96,8 +97,9 @@ fn mark(
 /// The way back to one client. The service may be withdrawn before the answer is there.
 struct DdsResponder {
     service: Arc<str>,
+    client: Client,
     mark: Mark,
-    replies: Weak<WriterSlot>,
+    replies: Weak<Replies>,
 }
 
 impl RawResponder for DdsResponder {
@@ -115,7 +117,7 @@ impl RawResponder for DdsResponder {
             Mark::Enhanced(identity) => (response, options.related_sample_identity(identity)),
             Mark::Cyclone(header) => ([header.as_slice(), &response].concat(), options),
         };
-        replies.write(&self.service, bytes, options.build())
+        replies.send(Answer { client: self.client, bytes, options: options.build() })
     }
 }
 
@@ -123,7 +125,8 @@ impl RawResponder for DdsResponder {
 pub(super) struct ServiceSource {
     service: Arc<str>,
     requests: SimpleDataReader<Request, RequestAdapter>,
-    replies: Arc<WriterSlot>,
+    replies: Arc<Replies>,
+    participant: DomainParticipant,
     handler: Box<dyn RequestHandler>,
     stats: Arc<ReceiveCounters>,
 }
@@ -133,12 +136,13 @@ impl ServiceSource {
         service: &str,
         subscriber: &Subscriber,
         request_topic: &Topic,
-        replies: Arc<WriterSlot>,
+        replies: Arc<Replies>,
+        participant: DomainParticipant,
         handler: Box<dyn RequestHandler>,
         stats: Arc<ReceiveCounters>,
     ) -> CreateResult<Self> {
         let requests = subscriber.create_simple_datareader_no_key::<Request, RequestAdapter>(request_topic, None)?;
-        Ok(Self { service: Arc::from(service), requests, replies, handler, stats })
+        Ok(Self { service: Arc::from(service), requests, replies, participant, handler, stats })
     }
 
     /// Identity of the reader of requests.
@@ -152,7 +156,9 @@ impl ServiceSource {
         let request = taken.into_value();
         let (start, mark) = mark(client, number, related, &request).ok_or("the request is shorter than its header")?;
         let payload = Payload { big_endian: request.big_endian, bytes: &request.bytes[start..] };
-        let reply = DdsResponder { service: Arc::clone(&self.service), mark, replies: Arc::downgrade(&self.replies) };
+        let client = Client::of(&self.participant, client, related.map(|identity| identity.writer_guid));
+        let (service, replies) = (Arc::clone(&self.service), Arc::downgrade(&self.replies));
+        let reply = DdsResponder { service, client, mark, replies };
         let handler = &mut self.handler;
         match catch_unwind(AssertUnwindSafe(|| handler.handle(payload, Box::new(reply)))) {
             Ok(handled) => handled.map_err(|error| error.to_string()),
@@ -187,7 +193,8 @@ impl Source for ServiceSource {
         self.requests.drain_read_notifications();
         for _ in 0..BATCH {
             if !self.take_one() {
-                return Polled::Empty;
+                let waits = self.replies.turn(waker);
+                return if waits { Polled::Within(LOOK_AGAIN) } else { Polled::Empty };
             }
         }
         Polled::More

@@ -1,12 +1,18 @@
 //! Publishers: from encoded bytes to the library's send buffer.
 
 use std::convert::Infallible;
+use std::pin::pin;
 use std::sync::{PoisonError, RwLock};
+use std::task::{Context, Poll, Waker};
 
+use futures_core::Stream as _;
 use rustdds::bytes::Bytes;
 use rustdds::dds::{CreateResult, WriteError};
 use rustdds::no_key::{DataWriter, SerializerAdapter};
-use rustdds::{GUID, RTPSEntity as _, RepresentationIdentifier, Timestamp, Topic, WriteOptions};
+use rustdds::{
+    DataWriterStatus, GUID, RTPSEntity as _, RepresentationIdentifier, StatusEvented as _, Timestamp, Topic,
+    WriteOptions,
+};
 
 use crate::ros::port::PublishError;
 
@@ -37,10 +43,10 @@ impl Writer {
         self.0.guid()
     }
 
-    /// Puts the bytes into the send buffer; `topic` is for the error.
-    pub(super) fn write(&self, topic: &str, payload: Vec<u8>, options: WriteOptions) -> Result<(), PublishError> {
+    /// Puts the bytes into the send buffer; returns their number, which counts from 1. `topic` is for the error.
+    pub(super) fn write(&self, topic: &str, payload: Vec<u8>, options: WriteOptions) -> Result<i64, PublishError> {
         match self.0.write_with_options(Bytes::from(payload), options) {
-            Ok(_identity) => Ok(()),
+            Ok(identity) => Ok(identity.sequence_number.into()),
             Err(WriteError::WouldBlock { .. }) => Err(PublishError::WindowFull { topic: topic.to_owned() }),
             Err(error) => Err(PublishError::Middleware { topic: topic.to_owned(), reason: error.to_string() }),
         }
@@ -56,14 +62,34 @@ impl WriterSlot {
     }
 
     pub(super) fn publish(&self, topic: &str, payload: Vec<u8>) -> Result<(), PublishError> {
-        self.write(topic, payload, WriteOptions::from(Some(Timestamp::now())))
+        self.write(topic, payload, WriteOptions::from(Some(Timestamp::now()))).map(drop)
     }
 
-    /// As [`Self::publish`], with the library's options.
-    pub(super) fn write(&self, topic: &str, payload: Vec<u8>, options: WriteOptions) -> Result<(), PublishError> {
+    /// As [`Self::publish`], with the library's options; returns the number of the message, which counts from 1.
+    pub(super) fn write(&self, topic: &str, payload: Vec<u8>, options: WriteOptions) -> Result<i64, PublishError> {
         match &*self.0.read().unwrap_or_else(PoisonError::into_inner) {
             Some(writer) => writer.write(topic, payload, options),
             None => Err(PublishError::ShutDown { topic: topic.to_owned() }),
+        }
+    }
+
+    /// Tells `note` of every reader that was matched (true) or lost (false) since the last call. Wakes `waker` when there
+    /// are more. The library keeps few of them, so some may be missing.
+    pub(super) fn poll_matches(&self, waker: &Waker, mut note: impl FnMut(GUID, bool)) {
+        if let Some(writer) = &*self.0.read().unwrap_or_else(PoisonError::into_inner) {
+            let mut events = pin!(writer.0.as_async_status_stream());
+            while let Poll::Ready(Some(event)) = events.as_mut().poll_next(&mut Context::from_waker(waker)) {
+                tell(&event, &mut note);
+            }
+        }
+    }
+
+    /// As [`Self::poll_matches`], from any thread: nobody is woken later.
+    pub(super) fn take_matches(&self, mut note: impl FnMut(GUID, bool)) {
+        if let Some(writer) = &*self.0.read().unwrap_or_else(PoisonError::into_inner) {
+            while let Some(event) = writer.0.try_recv_status() {
+                tell(&event, &mut note);
+            }
         }
     }
 
@@ -71,5 +97,11 @@ impl WriterSlot {
     pub(super) fn close(&self) -> Option<GUID> {
         let writer = self.0.write().unwrap_or_else(PoisonError::into_inner).take();
         writer.map(|writer| writer.guid())
+    }
+}
+
+fn tell(event: &DataWriterStatus, note: &mut impl FnMut(GUID, bool)) {
+    if let DataWriterStatus::PublicationMatched { current, reader, .. } = event {
+        note(*reader, current.count_change() > 0);
     }
 }
