@@ -1,5 +1,5 @@
 //! What the model sees: the frame as it goes into the network beside the goal, with the energy between them, as one
-//! small JPEG.
+//! small JPEG or as plain pixels.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -12,6 +12,8 @@ use triple_buffer::{Input, Output, triple_buffer};
 const MAX_BYTES: usize = 150_000;
 /// Pictures are enlarged by a whole number until they have at least this many pixels a side.
 const LEGIBLE: usize = 256;
+/// The same for plain pixels, which take more bytes.
+const LEGIBLE_PLAIN: usize = 128;
 /// Height of the strip with the energy, pixels.
 const STRIP: usize = 24;
 /// Pixels of the picture for one of a letter.
@@ -77,20 +79,31 @@ impl SeenOutput {
     }
 }
 
-/// The picture: frame left, goal right (both [S,S,3] in 0..255), the energy below. `None` when the lengths do not fit a
-/// square, or the encoder refuses.
+/// The picture as JPEG: frame left, goal right (both [S,S,3] in 0..255), the energy below. `None` when the lengths do not
+/// fit a square, or the encoder refuses.
 pub fn jpeg(frame: &[f32], goal: &[f32], energy: f64) -> Option<Vec<u8>> {
+    let canvas = draw(frame, goal, energy, LEGIBLE)?;
+    [85, 70, 50, 30, 10].into_iter().find_map(|quality| canvas.jpeg(quality).filter(|bytes| bytes.len() <= MAX_BYTES))
+}
+
+/// The same picture, smaller, as pixels: width, height, RGB row by row.
+pub fn pixels(frame: &[f32], goal: &[f32], energy: f64) -> Option<(u32, u32, Vec<u8>)> {
+    let canvas = draw(frame, goal, energy, LEGIBLE_PLAIN)?;
+    Some((u32::try_from(canvas.width).ok()?, u32::try_from(canvas.height).ok()?, canvas.rgb))
+}
+
+fn draw(frame: &[f32], goal: &[f32], energy: f64, legible: usize) -> Option<Canvas> {
     let side = (frame.len() / 3).isqrt();
     if side == 0 || side * side * 3 != frame.len() || goal.len() != frame.len() {
         return None;
     }
-    let scale = LEGIBLE.div_ceil(side);
+    let scale = legible.div_ceil(side);
     let mut canvas = Canvas::new(2 * side * scale, side * scale + STRIP);
     canvas.draw(frame, side, scale, 0);
     canvas.draw(goal, side, scale, side * scale);
     let text = if energy.is_finite() { format!("energy {energy:.3}") } else { "energy -".to_owned() };
     canvas.write(&text, 4, side * scale + (STRIP - 7 * LETTER_SCALE) / 2);
-    [85, 70, 50, 30, 10].into_iter().find_map(|quality| canvas.jpeg(quality).filter(|bytes| bytes.len() <= MAX_BYTES))
+    Some(canvas)
 }
 
 /// An RGB picture to draw on; black at first.
@@ -198,6 +211,16 @@ mod tests {
         assert!(strip(&bytes) > 200, "something is written");
         let other = jpeg(&plain(64, [200.0, 0.0, 0.0]), &plain(64, [0.0, 0.0, 200.0]), 1.11).unwrap();
         assert_ne!(strip(&bytes), strip(&other), "another number looks different");
+    }
+
+    #[test]
+    fn the_same_picture_is_there_as_pixels() {
+        let (width, height, rgb) = pixels(&plain(64, [200.0, 0.0, 0.0]), &plain(64, [0.0, 0.0, 200.0]), 0.25).unwrap();
+        assert_eq!((width, height, rgb.len()), (256, 128 + STRIP as u32, 256 * (128 + STRIP) * 3));
+        let at = |x: usize, y: usize| &rgb[(y * 256 + x) * 3..][..3];
+        assert_eq!((at(60, 60), at(200, 60)), (&[200, 0, 0][..], &[0, 0, 200][..]));
+        assert!(rgb[256 * 128 * 3..].contains(&255), "the energy is written below");
+        assert!(rgb.len() <= MAX_BYTES);
     }
 
     #[test]

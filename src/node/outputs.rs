@@ -1,4 +1,5 @@
-//! What the node shows of its plans: `~/plan`, `~/elites`, `~/model_view/compressed`. Published while the node is active only.
+//! What the node shows of its plans: `~/plan`, `~/elites`, `~/model_view` and `~/model_view/compressed`. Published while the
+//! node is active only.
 
 use std::time::Duration;
 
@@ -9,7 +10,7 @@ use super::report_failure;
 use super::status::PlanningReport;
 use crate::clock::{Clock, MonotonicTime, RosTime};
 use crate::ros::messages::{
-    ColorRGBA, CompressedImage, Header, Marker, MarkerArray, Path, Point, PoseStamped, Vector3,
+    ColorRGBA, CompressedImage, Header, Image, Marker, MarkerArray, Path, Point, PoseStamped, Vector3,
 };
 use crate::ros::port::{Port, PortError, PortExt as _, Publisher};
 use crate::ros::qos::QosProfile;
@@ -26,6 +27,7 @@ pub struct Outputs {
     base_frame: String,
     plan: Publisher<Path>,
     elites: Publisher<MarkerArray>,
+    plain_view: Publisher<Image>,
     view: Publisher<CompressedImage>,
     shown_plan: u64,
     last_view: Option<MonotonicTime>,
@@ -41,6 +43,7 @@ impl Outputs {
             base_frame: base_frame.to_owned(),
             plan: port.publisher("~/plan", QosProfile::DEFAULT)?,
             elites: port.publisher("~/elites", QosProfile::DEFAULT)?,
+            plain_view: port.publisher("~/model_view", QosProfile::DEFAULT.with_depth(1))?,
             view: port.publisher("~/model_view/compressed", QosProfile::DEFAULT.with_depth(1))?,
             shown_plan: 0,
             last_view: None,
@@ -67,18 +70,25 @@ impl Outputs {
         watch: &EndpointWatch,
         clock: &dyn Clock,
     ) {
-        let heard = watch.is_heard(self.view.topic());
-        seen.want(heard);
+        let [heard, plain_heard] = [self.view.topic(), self.plain_view.topic()].map(|topic| watch.is_heard(topic));
+        seen.want(heard || plain_heard);
         let now = clock.monotonic();
-        if !heard || self.last_view.is_some_and(|last| now.since(last) < VIEW_PERIOD) {
+        if !(heard || plain_heard) || self.last_view.is_some_and(|last| now.since(last) < VIEW_PERIOD) {
             return;
         }
         let Some(seen) = seen.newest() else { return };
         let goal = goals.1.chunks_exact(seen.input.len().max(1)).nth(seen.goal_index);
         let Some(goal) = goal.filter(|_| goals.0 == seen.task_id) else { return };
-        let Some(data) = model_view::jpeg(&seen.input, goal, seen.energy) else { return };
         let header = Header { stamp: clock.ros().into(), frame_id: String::new() };
-        report_failure(self.view.publish(&CompressedImage { header, format: "jpeg".to_owned(), data }));
+        if heard && let Some(data) = model_view::jpeg(&seen.input, goal, seen.energy) {
+            let (header, format) = (header.clone(), "jpeg".to_owned());
+            report_failure(self.view.publish(&CompressedImage { header, format, data }));
+        }
+        if plain_heard && let Some((width, height, data)) = model_view::pixels(&seen.input, goal, seen.energy) {
+            let (encoding, step) = ("rgb8".to_owned(), 3 * width);
+            let image = Image { header, height, width, encoding, is_bigendian: 0, step, data };
+            report_failure(self.plain_view.publish(&image));
+        }
         self.last_view = Some(now);
     }
 

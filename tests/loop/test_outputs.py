@@ -100,6 +100,16 @@ def test_the_view_of_the_model_shows_frame_and_goal_when_somebody_listens(
         assert np.abs(picture[100, 3 * width // 4] - (0, 0, 200)).max() < 30, "the goal on the right"
         assert picture[height - 24 :].max() > 200, "the energy is written below"
 
+        plain = newest(robot.node.reader("/vjepa_planner/model_view", Image, RELIABLE), Image)
+        assert (plain.encoding, plain.step, len(plain.data)) == (
+            "rgb8",
+            3 * plain.width,
+            3 * plain.width * plain.height,
+        )
+        pixels = np.array(plain.data, dtype=int).reshape(plain.height, plain.width, 3)
+        assert (pixels[50, plain.width // 4] == (200, 0, 0)).all()
+        assert (pixels[50, 3 * plain.width // 4] == (0, 0, 200)).all()
+
 
 def test_diagnostics_have_an_entry_for_each_part(tmp_path: Path, robot: Robot) -> None:
     reader = robot.node.reader("/diagnostics", DiagnosticArray, RELIABLE)
