@@ -12,7 +12,7 @@ use vjepa_planner::clock::{Clock as _, SystemClock};
 use vjepa_planner::ros::arguments::{Remapper, RosArguments};
 use vjepa_planner::ros::dds::DdsPort;
 use vjepa_planner::ros::environment::{DISCOVERY_RANGE, DOMAIN_ID, Environment, STATIC_PEERS};
-use vjepa_planner::ros::messages::{Image, JointState, Message as _, StringMessage};
+use vjepa_planner::ros::messages::{Image, JointState, Message as _, StringMessage, Trigger, TriggerResponse};
 use vjepa_planner::ros::names::NodeName;
 use vjepa_planner::ros::port::{Port, PortExt as _, Received};
 use vjepa_planner::ros::qos::QosProfile;
@@ -62,6 +62,15 @@ fn a_message_of_a_publisher_of_another_type_is_counted() {
     });
     let stats = subscription.stats();
     assert_eq!((stats.delivered, stats.undecodable), (0, 0), "{stats:?}");
+}
+
+#[test]
+fn an_answer_waits_for_the_reader_of_its_client() {
+    let domain = domain();
+    let node = Node::open(&DDS, domain);
+    let _stop = node.port.serve::<Trigger>("~/stop", |_| TriggerResponse { success: true, message: "late".into() });
+    let reply = Peer::start(domain, &["call_before_reading"]).wait("reply");
+    assert_eq!((&reply["number"], &reply["message"]), (&1.into(), &"late".into()));
 }
 
 #[test]

@@ -182,7 +182,8 @@ fn requests_to_a_node_that_is_not_configured_are_answered_truthfully() {
 #[test]
 fn topics_that_do_not_fit_are_told_when_they_were_seen_twice() {
     let port = TestPort::new("planner");
-    let endpoint = |local, qos| Endpoint { id: PublisherId([7; 16]), message_type: Image::TYPE.into(), qos, local };
+    let endpoint =
+        |local, qos| Endpoint { id: PublisherId([7; 16]), node: None, message_type: Image::TYPE.into(), qos, local };
     let topic = "/camera".to_owned();
     let own = endpoint(true, QosProfile::DEFAULT);
     let mut info = TopicInfo { topic: topic.clone(), subscriptions: vec![own], publishers: vec![] };

@@ -4,11 +4,14 @@
 
 pub mod forward_command;
 pub mod gripper;
+pub mod gripper_goals;
 pub mod joint_trajectory;
 pub mod servo_twist;
 pub mod settings;
 
 use std::time::Duration;
+
+use crate::clock::MonotonicTime;
 
 pub use forward_command::JointPositionsCommand;
 pub use gripper::GripperCommand;
@@ -77,4 +80,16 @@ pub trait CommandSink: Send {
     /// # Errors
     /// When it could not be handed to the middleware; the gripper then keeps its previous target.
     fn gripper(&mut self, command: &GripperCommand) -> Result<(), SinkError>;
+
+    /// Called at every turn of the gate, for outputs that wait for answers.
+    ///
+    /// # Errors
+    /// When something that was sent before has just failed, and the arm is to stop for it.
+    fn turn(&mut self, _now: MonotonicTime) -> Result<(), SinkError> {
+        Ok(())
+    }
+
+    /// Motion is not allowed any more: what would go on by itself, such as a gripper's goal, is given up. The arm's own
+    /// stop is sent as any other motion.
+    fn halt(&mut self) {}
 }

@@ -17,8 +17,7 @@ choices! {
 }
 
 choices! {
-    /// What drives the gripper. The action `control_msgs/action/GripperCommand` is not among them: it needs an action client,
-    /// which the built-in DDS participant has not.
+    /// What drives the gripper.
     #[derive(Default)]
     pub enum GripperOutput {
         /// `trajectory_msgs/JointTrajectory` with one point.
@@ -26,7 +25,23 @@ choices! {
         /// `std_msgs/Float64MultiArray` with one position.
         #[default]
         ForwardCommand = "forward_command",
+        /// The action `control_msgs/action/GripperCommand`.
+        GripperCommand = "gripper_command",
+        /// The action `control_msgs/action/ParallelGripperCommand`.
+        ParallelGripperCommand = "parallel_gripper_command",
         /// Nothing: the gripper is left alone.
         None = "none",
+    }
+}
+
+choices! {
+    /// What happens when the gripper fails to do what it was to do.
+    #[derive(Default)]
+    pub enum GripperFailure {
+        /// The status tells, and the arm goes on.
+        #[default]
+        Report = "report",
+        /// The arm stops, and stays stopped until `~/reset`.
+        Fault = "fault",
     }
 }

@@ -21,7 +21,7 @@ pub use settings::{Settings, from_yaml};
 
 use self::parameter::{choices, keyed_by, parameters, read_only, runtime};
 use crate::command::gripper::GripperConfig;
-use crate::command::settings::{ArmOutput, GripperOutput};
+use crate::command::settings::{ArmOutput, GripperFailure, GripperOutput};
 use crate::node::task::GoalConfig;
 use crate::planner::PlannerConfig;
 use crate::planner::validator::ValidatorConfig;
@@ -160,10 +160,18 @@ parameters! {
         arm_topic: String => read_only().not_empty(),
         /// Samples per second of the outputs that stream (`forward_command`, `servo_twist`).
         rate_hz: f64 = 100.0 => read_only().unit("Hz").range(20.0..=1_000.0),
-        /// Controller of the gripper: `forward_command`, `joint_trajectory`, or `none` to leave the gripper alone. The action
-        /// GripperCommand needs an action client, which the built-in DDS participant has not.
+        /// Controller of the gripper: `forward_command`, `joint_trajectory`, `gripper_command` (the action
+        /// control_msgs/GripperCommand), `parallel_gripper_command` (the action control_msgs/ParallelGripperCommand), or
+        /// `none` to leave the gripper alone.
         gripper_output: GripperOutput = GripperOutput::ForwardCommand => read_only(),
-        /// Topic of the gripper's controller.
+        /// Topic or action of the gripper's controller.
         gripper_topic: String => read_only().not_empty(),
+        /// With an action: smallest change of closedness (0 open … 1 closed) for which a new goal is sent.
+        gripper_min_change: f64 = 0.02 => read_only().range(0.001..=1.0),
+        /// With an action: force or torque that the gripper may use. 0 leaves it to the controller, if that can.
+        gripper_max_effort: f64 = 0.0 => read_only().unit("N or N·m").range(0.0..=1_000.0),
+        /// With an action: what happens when there is no server, or it rejects, aborts or loses a goal: `report` (the status
+        /// tells, the arm goes on) or `fault` (the arm stops until `~/reset`).
+        gripper_failure: GripperFailure = GripperFailure::Report => read_only(),
     }
 }

@@ -23,6 +23,8 @@ use super::status::{Identity, PlanningReport, TaskState};
 use super::task::{self, GoalConfig, TaskMessage, TaskSource};
 use crate::clock::Clock;
 use crate::command::gripper::GripperMapping;
+use crate::command::gripper_goals::GripperReport;
+use crate::command::settings::GripperOutput;
 use crate::config::{Config, Mode};
 use crate::planner::Planner;
 use crate::robot::inverse::InverseKinematics;
@@ -68,6 +70,8 @@ pub struct Configured {
     pub camera_info: Arc<CameraInfoCheck>,
     /// How the joint states are doing.
     pub joints: Arc<InputHealth>,
+    /// How a gripper is doing that is moved by an action.
+    pub gripper: Option<Arc<GripperReport>>,
     /// What the planning thread last did.
     pub planning: Output<PlanningReport>,
     /// What the gate thread last did.
@@ -132,6 +136,7 @@ impl Configured {
             Mode::Active => Sink::controllers(*port, &config.command, &config.robot.base_frame, clock)?,
             Mode::Shadow => Sink::Nowhere,
         };
+        let gripper_report = sink.gripper_report();
         let gate = CommandGate::new(config.safety.clone(), Arc::clone(&chain), Some(gripper.clone()), sink)?;
 
         let (reconfigurer, changes) = reconfigure::channel(Arc::clone(config), spec.clone(), Arc::clone(clock));
@@ -198,7 +203,10 @@ impl Configured {
 
         let mut needed = vec![camera_topic, joints_topic];
         if config.mode == Mode::Active {
-            needed.extend([resolve(&config.command.arm_topic)?, resolve(&config.command.gripper_topic)?]);
+            needed.push(resolve(&config.command.arm_topic)?);
+            if matches!(config.command.gripper_output, GripperOutput::JointTrajectory | GripperOutput::ForwardCommand) {
+                needed.push(resolve(&config.command.gripper_topic)?);
+            }
         }
 
         // Last, so that a failure above leaves no thread behind.
@@ -209,6 +217,7 @@ impl Configured {
             camera: camera_health,
             camera_info,
             joints: joints_health,
+            gripper: gripper_report,
             planning,
             motion,
             next_frame,

@@ -246,6 +246,7 @@ impl Node {
     /// Publishes status and diagnostics, when something has changed or it is time to.
     fn show(&mut self, now: MonotonicTime) {
         let Nothing { identity, planning, motion, input } = &self.nothing;
+        let gripper = self.configured.as_ref().and_then(|c| c.gripper.clone());
         let (identity, planning, motion, camera, joints, info) = match &mut self.configured {
             Some(c) => {
                 let info = c.camera_info.problem();
@@ -267,6 +268,7 @@ impl Node {
             camera,
             camera_info: info.as_deref(),
             joints,
+            gripper: gripper.as_deref(),
             now,
         };
         self.display.show(&view, &*self.clock);

@@ -307,6 +307,7 @@ impl<S: CommandSink> Motion<S> {
                     Cause::DeadlineMisses { .. } => 13,
                     Cause::Interrupted { .. } => 14,
                     Cause::LastCheck => 15,
+                    Cause::Output(_) => 16,
                 };
                 ReasonKey::Cause(report.state, kind)
             }

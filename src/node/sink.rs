@@ -3,13 +3,14 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::clock::Clock;
-use crate::command::settings::{ArmOutput, GripperOutput};
+use crate::clock::{Clock, MonotonicTime};
+use crate::command::gripper_goals::GripperReport;
+use crate::command::settings::{ArmOutput, GripperFailure, GripperOutput};
 use crate::command::{
     ArmCommands, CommandSink, GripperCommand, JointPositionsCommand, JointTrajectoryCommand, SinkError, TwistCommand,
 };
 use crate::config::Command;
-use crate::ros::outputs::{ForwardCommandOutput, JointTrajectoryOutput, ServoTwistOutput};
+use crate::ros::outputs::{ForwardCommandOutput, GripperActionOutput, JointTrajectoryOutput, ServoTwistOutput};
 use crate::ros::port::{Port, PortError};
 
 /// Where commands go.
@@ -24,6 +25,7 @@ pub enum Sink {
 pub struct Controllers {
     arm: Arm,
     gripper: Gripper,
+    gripper_failure: GripperFailure,
     period: Duration,
 }
 
@@ -36,6 +38,7 @@ enum Arm {
 enum Gripper {
     JointTrajectory(JointTrajectoryOutput),
     ForwardCommand(ForwardCommandOutput),
+    Action(Box<GripperActionOutput>),
     None,
 }
 
@@ -63,10 +66,44 @@ impl Sink {
                 Gripper::JointTrajectory(JointTrajectoryOutput::new(port, gripper_topic)?)
             }
             GripperOutput::ForwardCommand => Gripper::ForwardCommand(ForwardCommandOutput::new(port, gripper_topic)?),
+            GripperOutput::GripperCommand => Gripper::Action(Box::new(GripperActionOutput::gripper(
+                port,
+                gripper_topic,
+                command.gripper_min_change,
+                command.gripper_max_effort,
+                Arc::clone(clock),
+            )?)),
+            GripperOutput::ParallelGripperCommand => Gripper::Action(Box::new(GripperActionOutput::parallel(
+                port,
+                gripper_topic,
+                command.gripper_min_change,
+                command.gripper_max_effort,
+                Arc::clone(clock),
+            )?)),
             GripperOutput::None => Gripper::None,
         };
         let period = Duration::from_secs_f64(1.0 / command.rate_hz);
-        Ok(Self::Controllers(Box::new(Controllers { arm, gripper, period })))
+        let gripper_failure = command.gripper_failure;
+        Ok(Self::Controllers(Box::new(Controllers { arm, gripper, gripper_failure, period })))
+    }
+
+    /// What the status shows of a gripper that is moved by an action.
+    pub fn gripper_report(&self) -> Option<Arc<GripperReport>> {
+        match self {
+            Self::Controllers(controllers) => match &controllers.gripper {
+                Gripper::Action(output) => Some(output.report()),
+                _ => None,
+            },
+            Self::Nowhere => None,
+        }
+    }
+
+    fn gripper_action(&mut self) -> Option<(&mut GripperActionOutput, GripperFailure)> {
+        let Self::Controllers(controllers) = self else { return None };
+        match &mut controllers.gripper {
+            Gripper::Action(output) => Some((output, controllers.gripper_failure)),
+            _ => None,
+        }
     }
 
     fn arm(&mut self) -> Option<&mut Arm> {
@@ -114,7 +151,26 @@ impl CommandSink for Sink {
         match &mut controllers.gripper {
             Gripper::JointTrajectory(output) => output.send_gripper(command),
             Gripper::ForwardCommand(output) => output.send_gripper(command),
+            Gripper::Action(output) => {
+                output.send_gripper(command);
+                Ok(())
+            }
             Gripper::None => Ok(()),
+        }
+    }
+
+    fn turn(&mut self, now: MonotonicTime) -> Result<(), SinkError> {
+        let Some((output, failure)) = self.gripper_action() else { return Ok(()) };
+        let result = output.turn(now);
+        match failure {
+            GripperFailure::Report => Ok(()),
+            GripperFailure::Fault => result,
+        }
+    }
+
+    fn halt(&mut self) {
+        if let Some((output, _)) = self.gripper_action() {
+            output.halt();
         }
     }
 }

@@ -8,6 +8,7 @@ use super::elites::{ELITES, Elite};
 use super::inputs::InputHealth;
 use super::motion::MotionReport;
 use crate::clock::{MonotonicTime, RosTime};
+use crate::command::gripper_goals::GripperReport;
 use crate::planner::action_space::MAX_HORIZON;
 use crate::robot::pose::{Action, RobotState};
 use crate::ros::lifecycle::State;
@@ -166,6 +167,8 @@ pub struct NodeView<'a> {
     pub camera_info: Option<&'a str>,
     /// The joint states.
     pub joints: &'a InputHealth,
+    /// A gripper that is moved by an action.
+    pub gripper: Option<&'a GripperReport>,
     /// The monotonic clock.
     pub now: MonotonicTime,
 }
@@ -181,6 +184,7 @@ impl NodeView<'_> {
             .chain(self.camera.problem())
             .chain(self.camera_info.map(str::to_owned))
             .chain(self.joints.problem())
+            .chain(self.gripper.and_then(GripperReport::problem))
             .chain(self.topics.iter().map(|&problem| problem.to_owned()))
             .chain(planning)
             .collect();
@@ -276,6 +280,9 @@ impl NodeView<'_> {
                 KeyValue::new("slowed_by", motion.slowed_by()),
                 KeyValue::new("tracking_error", motion.tracking.as_ref().map_or(0.0, |tracking| tracking.error)),
                 KeyValue::new("action", format!("{:.4} {:.4} {:.4} {:.3}", a[0], a[1], a[2], a[6])),
+                KeyValue::new("gripper", self.gripper.map_or("", |gripper| gripper.state().name())),
+                KeyValue::new("gripper_goals", self.gripper.map_or(0, GripperReport::goals)),
+                KeyValue::new("gripper_failures", self.gripper.map_or(0, GripperReport::failures)),
                 KeyValue::new("optimizer", &identity.optimizer),
                 KeyValue::new("model", &identity.model),
                 KeyValue::new("provider", &identity.provider),
@@ -306,6 +313,7 @@ mod tests {
             camera: &health,
             camera_info: None,
             joints: &health,
+            gripper: None,
             now: MonotonicTime(1),
         }
         .status()

@@ -3,6 +3,7 @@
 //! | module | what it holds |
 //! |---|---|
 //! | [`port`] | the port: publishers, subscriptions, services, graph look-ups |
+//! | [`action`] | action clients, as the port has them |
 //! | [`messages`], [`cdr`] | the messages, and their wire format |
 //! | [`lifecycle`] | the state of a managed node, and its services |
 //! | [`rosout`] | the log as messages |
@@ -13,6 +14,7 @@
 //! | [`dds`] | the adapter that is a DDS participant by itself and needs no ROS installation |
 //! | `r2r` (feature) | the adapter on the `rcl` of an installed ROS 2 |
 
+pub mod action;
 pub mod adapter;
 pub mod arguments;
 pub mod cdr;

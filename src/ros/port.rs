@@ -9,8 +9,9 @@ use std::marker::PhantomData;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
+use super::action::{ActionClient, ActionSink, GoalEvent, RawActionClient, TypedActionSink};
 use super::cdr::{self, DecodeError, EncodeError, Payload};
-use super::messages::{Message, Service};
+use super::messages::{Action, Message, Service};
 use super::names::{NameError, NodeName};
 use super::qos::QosProfile;
 use crate::clock::MonotonicTime;
@@ -139,6 +140,20 @@ pub trait Port: Send + Sync {
         handler: Box<dyn RequestHandler>,
     ) -> Result<ServiceServer, PortError>;
 
+    /// Makes a client of an action of type `action_type` (as in `control_msgs/action/GripperCommand`); `sink` is called
+    /// on the adapter's thread until the client is dropped.
+    ///
+    /// # Errors
+    /// [`PortError`] when the name is invalid, the middleware refuses or the port is shut down.
+    fn act_raw(
+        &self,
+        action: &str,
+        _action_type: &'static str,
+        _sink: Box<dyn ActionSink>,
+    ) -> Result<Box<dyn RawActionClient>, PortError> {
+        Err(PortError::Unsupported(format!("{action}: this port has no action clients")))
+    }
+
     /// Absolute names of the topics that this node publishes or subscribes at present.
     fn own_topics(&self) -> Vec<String>;
 
@@ -248,6 +263,20 @@ pub trait PortExt: Port {
         callback: impl FnMut(S::Request, Responder<S>) + Send + 'static,
     ) -> Result<ServiceServer, PortError> {
         self.serve_raw(service, S::TYPE, Box::new(TypedHandler::<S, _> { callback, service: PhantomData }))
+    }
+
+    /// Makes a client of an action; `callback` gets the number of a goal and what became of it, on the adapter's thread,
+    /// so it must be quick.
+    ///
+    /// # Errors
+    /// As [`Port::act_raw`].
+    fn action_client<A: Action>(
+        &self,
+        action: &str,
+        callback: impl FnMut(u64, GoalEvent<A::Result>) + Send + 'static,
+    ) -> Result<ActionClient<A>, PortError> {
+        let sink = TypedActionSink::<A, _>::new(callback);
+        Ok(ActionClient::new(self.act_raw(action, A::TYPE, Box::new(sink))?))
     }
 }
 
@@ -497,6 +526,8 @@ impl ReceiveCounters {
 pub struct Endpoint {
     /// Its identity.
     pub id: PublisherId,
+    /// Absolute name of the node that it belongs to, where the middleware tells.
+    pub node: Option<String>,
     /// Its message type as ROS tools print it, e.g. `sensor_msgs/msg/Image`.
     pub message_type: String,
     /// Its quality of service (depth is not announced by all middlewares and then 1).
@@ -594,22 +625,31 @@ impl TopicInfo {
 }
 
 impl Endpoint {
+    /// For people: `publisher 0110… of /camera`.
+    fn named(&self, role: &str) -> String {
+        match &self.node {
+            Some(node) => format!("{role} {} of {node}", self.id),
+            None => format!("{role} {}", self.id),
+        }
+    }
+
     /// Why this publisher cannot serve a subscription of this type and profile; `None` when it can.
     fn unfit_to_send(&self, message_type: &str, qos: QosProfile) -> Option<String> {
         if self.message_type != message_type {
-            return Some(format!("publisher {} sends {} instead of {message_type}", self.id, self.message_type));
+            return Some(format!("{} sends {} instead of {message_type}", self.named("publisher"), self.message_type));
         }
         let reason = self.qos.incompatibility(&qos)?;
-        Some(format!("publisher {} has incompatible QoS: {reason}", self.id))
+        Some(format!("{} has incompatible QoS: {reason}", self.named("publisher")))
     }
 
     /// Why this subscription gets nothing from a publisher of this type and profile; `None` when it does.
     fn unfit_to_receive(&self, message_type: &str, qos: QosProfile) -> Option<String> {
         if self.message_type != message_type {
-            return Some(format!("subscription {} expects {} instead of {message_type}", self.id, self.message_type));
+            let name = self.named("subscription");
+            return Some(format!("{name} expects {} instead of {message_type}", self.message_type));
         }
         let reason = qos.incompatibility(&self.qos)?;
-        Some(format!("subscription {} has incompatible QoS: {reason}", self.id))
+        Some(format!("{} has incompatible QoS: {reason}", self.named("subscription")))
     }
 }
 
@@ -619,7 +659,7 @@ mod tests {
     use crate::ros::messages::{Image, JointState};
 
     fn endpoint(message_type: &str, qos: QosProfile) -> Endpoint {
-        Endpoint { id: PublisherId([1; 16]), message_type: message_type.into(), qos, local: false }
+        Endpoint { id: PublisherId([1; 16]), node: None, message_type: message_type.into(), qos, local: false }
     }
 
     #[test]
@@ -631,6 +671,9 @@ mod tests {
         assert!(problem(&info, QosProfile::SENSOR_DATA).unwrap().contains("sends sensor_msgs/msg/JointState instead"));
         info.publishers[0] = endpoint(Image::TYPE, QosProfile::SENSOR_DATA);
         assert!(problem(&info, QosProfile::DEFAULT).unwrap().contains("best effort"));
+        info.publishers[0].node = Some("/cell/camera".into());
+        let named = "of /cell/camera has incompatible QoS: the publisher is best effort";
+        assert!(problem(&info, QosProfile::DEFAULT).unwrap().contains(named));
         assert_eq!(problem(&info, QosProfile::SENSOR_DATA), None);
         info.publishers.push(endpoint(Image::TYPE, QosProfile::SENSOR_DATA));
         assert!(problem(&info, QosProfile::SENSOR_DATA).unwrap().starts_with("2 publishers"));

@@ -4,6 +4,7 @@
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use super::action::{ActionSink, RawActionClient};
 use super::names::{NameError, NodeName};
 use super::port::{MessageSink, Port, PortError, RawPublisher, RequestHandler, ServiceServer, Subscription, TopicInfo};
 use super::qos::{QosOverride, QosProfile, TopicOverrides};
@@ -115,6 +116,15 @@ impl Port for OverridingPort {
         handler: Box<dyn RequestHandler>,
     ) -> Result<ServiceServer, PortError> {
         self.port.serve_raw(service, service_type, handler)
+    }
+
+    fn act_raw(
+        &self,
+        action: &str,
+        action_type: &'static str,
+        sink: Box<dyn ActionSink>,
+    ) -> Result<Box<dyn RawActionClient>, PortError> {
+        self.port.act_raw(action, action_type, sink)
     }
 
     fn topic_info(&self, topic: &str) -> Result<TopicInfo, NameError> {

@@ -179,6 +179,9 @@ impl<S: CommandSink> CommandGate<S> {
             self.send_stop(now);
         }
         self.stream(now);
+        if let Err(error) = self.sink.turn(now) {
+            self.react(Reaction::Fault, Cause::Output(Arc::from(error.reason)), now);
+        }
         let change =
             (self.state != self.last_reported).then_some(StateChange { from: self.last_reported, to: self.state });
         self.last_reported = self.state;
@@ -261,6 +264,7 @@ impl<S: CommandSink> CommandGate<S> {
             self.cause = None;
             if stops {
                 self.send_stop(now);
+                self.sink.halt();
             }
         }
         outcome

@@ -1,8 +1,12 @@
 """Every test of the loop runs in a ROS domain of its own, on the loopback interface."""
 
+import sys
+
 import pytest
 
-from robot import isolated_environment
+from robot import ROOT, isolated_environment
+
+sys.path.insert(0, str(ROOT / "tests/python"))  # the peers that tests of other kinds use, too
 
 
 @pytest.fixture(autouse=True)

@@ -5,10 +5,12 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use vjepa_planner::clock::Clock as _;
+use vjepa_planner::ros::action::{GoalEnd, GoalEvent};
 use vjepa_planner::ros::messages::{
-    Image, JointState, JointTrajectory, Message as _, SetBool, SetBoolResponse, StringMessage, Trigger, TriggerResponse,
+    GripperTarget, Image, JointState, JointTrajectory, Message as _, MoveGripper, MoveGripperGoal, MoveGripperResult,
+    SetBool, SetBoolResponse, StringMessage, Trigger, TriggerResponse,
 };
-use vjepa_planner::ros::port::{PortExt as _, PublishError, Received};
+use vjepa_planner::ros::port::{PortError, PortExt as _, PublishError, Received};
 use vjepa_planner::ros::qos::QosProfile;
 
 use super::peer::Peer;
@@ -38,6 +40,7 @@ macro_rules! port_suite {
             services_answer_a_cyclone_client
             answers_may_come_late_in_another_order_or_never
             an_answer_to_a_withdrawn_service_goes_nowhere
+            goals_of_an_action_are_accepted_rejected_cancelled_and_lost
             two_nodes_see_each_other_and_a_shut_down_one_is_gone_at_once
             without_a_reader_that_fits_nobody_is_served_and_the_reason_is_told
         }
@@ -354,6 +357,52 @@ pub fn answers_may_come_late_in_another_order_or_never(adapter: &Adapter) {
     }
     peer.wait("no reply");
     assert_eq!(service.stats().delivered, 3);
+}
+
+pub fn goals_of_an_action_are_accepted_rejected_cancelled_and_lost(adapter: &Adapter) {
+    let domain = (adapter.domain)();
+    let node = Node::open(adapter, domain);
+    let (heard_in, heard) = channel();
+    let client = node
+        .port
+        .action_client::<MoveGripper>("/gripper_cmd", move |number, event| heard_in.send((number, event)).unwrap());
+    let client = match client {
+        Err(PortError::Unsupported(why)) => return println!("skipped: {why}"),
+        client => client.unwrap(),
+    };
+    assert!(!client.is_ready(), "nobody serves it");
+    let peer = Peer::start(domain, &["gripper"]);
+    node.until("the server is found", || client.is_ready());
+    let send = |number, position| {
+        let command = GripperTarget { position, max_effort: 2.5 };
+        client.send(number, &MoveGripperGoal { command }).unwrap();
+        let goal = peer.wait("goal");
+        assert_eq!((&goal["position"], &goal["max_effort"]), (&position.into(), &2.5.into()));
+    };
+    let hear = || heard.recv_timeout(PATIENCE).unwrap();
+    let result = |position, stalled| MoveGripperResult { position, effort: 1.5, stalled, reached_goal: !stalled };
+
+    send(1, 0.04);
+    assert_eq!(hear(), (1, GoalEvent::Accepted));
+    assert_eq!(hear(), (1, GoalEvent::Ended(GoalEnd::Succeeded, result(0.04, false))));
+    send(2, 9.0);
+    assert_eq!(hear(), (2, GoalEvent::Rejected));
+    send(3, 8.0);
+    assert_eq!(hear(), (3, GoalEvent::Accepted));
+    assert!(matches!(hear(), (3, GoalEvent::Ended(GoalEnd::Aborted, _))));
+    send(4, 6.0);
+    assert_eq!(hear(), (4, GoalEvent::Accepted));
+    assert_eq!(hear(), (4, GoalEvent::Ended(GoalEnd::Succeeded, result(6.0, true))));
+    send(5, 7.0);
+    client.cancel(5); // maybe before it is accepted
+    assert_eq!(peer.wait("cancel")["position"], 7.0);
+    assert_eq!(hear(), (5, GoalEvent::Accepted));
+    assert!(matches!(hear(), (5, GoalEvent::Ended(GoalEnd::Canceled, _))));
+    send(6, 7.0);
+    assert_eq!(hear(), (6, GoalEvent::Accepted));
+    drop(peer);
+    node.until("the server has gone", || !client.is_ready());
+    assert!(matches!(hear(), (6, GoalEvent::Lost(_))));
 }
 
 pub fn an_answer_to_a_withdrawn_service_goes_nowhere(adapter: &Adapter) {

@@ -22,6 +22,7 @@ from cyclonedds.pub import DataWriter
 from cyclonedds.sub import DataReader
 from cyclonedds.topic import Topic
 from cyclonedds.util import duration
+from gripper_server import GripperServer
 
 from sim.dds import Header, Image, JointState, JointTrajectory, String, Time
 
@@ -283,6 +284,28 @@ class Peer:
         for _ in range(3):
             self._print_replies(enabled, "enable", start)
 
+    def call_before_reading(self) -> None:
+        """Calls ~/stop before its reader of the answer is there, as it may seem to the node in any case."""
+        policies = qos(True, 10)
+        stop = self.writer("rq/cell/planner/stopRequest", TriggerRequest, policies)
+        say(event="ready")
+        self.until_matched(stop)
+        stop.write(TriggerRequest(77, 1, 0))
+        time.sleep(0.7)
+        stopped = self.reader("rr/cell/planner/stopReply", TriggerResponse, policies)
+        self._print_replies(stopped, "stop", time.monotonic())
+
+    def gripper(self) -> None:
+        """Serves the action /gripper_cmd."""
+
+        def tell(event: str, goal) -> None:
+            say(event=event, position=goal.position, max_effort=goal.max_effort)
+
+        server = GripperServer(self.participant, "/gripper_cmd", tell=tell)
+        say(event="ready")
+        self.ended.wait(self.arguments.limit)
+        server.close()
+
     def _print_replies(self, reader: DataReader, service: str, start: float) -> None:
         while not self.ended.is_set() and time.monotonic() - start < 3:
             for reply in reader.take(N=1):
@@ -300,9 +323,21 @@ class Peer:
         say(event="no reply", service=service)
 
 
+TASKS = (
+    "images",
+    "joints",
+    "listen",
+    "garbage",
+    "call",
+    "call_at_once",
+    "call_before_reading",
+    "gripper",
+)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("task", choices=["images", "joints", "listen", "garbage", "call", "call_at_once"])
+    parser.add_argument("task", choices=TASKS)
     parser.add_argument("--domain", type=int, required=True)
     parser.add_argument("--rate", type=float, default=30)
     parser.add_argument("--seconds", type=float, default=3)

@@ -1,20 +1,23 @@
 //! Who is in the network: what this node announces about itself, and what discovery tells about others.
 
+use std::collections::{BTreeSet, HashMap};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use rustdds::dds::CreateResult;
 use rustdds::{DomainParticipant, GUID, QosPolicyBuilder, RTPSEntity as _, Timestamp, TopicKind, WriteOptions, policy};
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use super::from_dds;
 use super::writer::Writer;
-use crate::ros::cdr;
+use crate::ros::cdr::{self, Payload};
 use crate::ros::names::NodeName;
 use crate::ros::port::{Endpoint, PublisherId, TopicInfo};
 use crate::ros::qos::QosProfile;
 
-const DISCOVERY_TOPIC: &str = "ros_discovery_info";
-const DISCOVERY_TYPE: &str = "rmw_dds_common/msg/ParticipantEntitiesInfo";
+/// DDS name of the topic on which participants tell of their nodes.
+pub(super) const DISCOVERY_TOPIC: &str = "ros_discovery_info";
+/// Its type.
+pub(super) const DISCOVERY_TYPE: &str = "rmw_dds_common/msg/ParticipantEntitiesInfo";
 
 /// `sensor_msgs/msg/Image` as DDS sees it: `sensor_msgs::msg::dds_::Image_`; with `suffix` before the last underscore
 /// for the halves of a service.
@@ -59,6 +62,47 @@ struct ParticipantEntitiesInfo<'a> {
     node_entities_info_seq: Vec<NodeEntitiesInfo<'a>>,
 }
 
+/// The same of others.
+#[derive(Debug, Default, Deserialize)]
+struct OthersNode {
+    namespace: String,
+    name: String,
+    readers: Vec<Gid>,
+    writers: Vec<Gid>,
+}
+
+/// The same of others.
+#[derive(Debug, Default, Deserialize)]
+struct OthersNodes {
+    gid: Gid,
+    nodes: Vec<OthersNode>,
+}
+
+type Gid = [u8; 16];
+
+/// Which node of which participant has which endpoints.
+#[derive(Debug, Default)]
+struct Others(HashMap<Gid, Vec<OthersNode>>);
+
+impl Others {
+    fn node_of(&self, endpoint: Gid) -> Option<String> {
+        let has = |node: &&OthersNode| node.readers.contains(&endpoint) || node.writers.contains(&endpoint);
+        let node = self.0.values().flatten().find(has)?;
+        Some(format!("{}/{}", node.namespace.trim_end_matches('/'), node.name))
+    }
+
+    /// Forgets participants that have none of these endpoints.
+    fn keep_those_with(&mut self, endpoints: impl Iterator<Item = Gid>) {
+        let alive: BTreeSet<[u8; 12]> = endpoints.map(|gid| participant(&gid)).collect();
+        self.0.retain(|gid, _| alive.contains(&participant(gid)));
+    }
+}
+
+/// The part of an identity that all of a participant have.
+fn participant(gid: &Gid) -> [u8; 12] {
+    std::array::from_fn(|i| gid[i])
+}
+
 struct Local {
     guid: GUID,
     is_writer: bool,
@@ -78,6 +122,7 @@ pub(super) struct Graph {
     node: NodeName,
     gid: [u8; 16],
     state: Mutex<Announced>,
+    others: Mutex<Others>,
 }
 
 impl Graph {
@@ -102,6 +147,7 @@ impl Graph {
             node,
             gid: participant.guid().to_bytes(),
             state: Mutex::new(Announced { announcements, endpoints: Vec::new() }),
+            others: Mutex::default(),
         };
         graph.announce(&graph.lock());
         Ok(graph)
@@ -126,6 +172,14 @@ impl Graph {
         self.lock().announcements = None;
     }
 
+    /// Takes what a participant tells of its nodes.
+    pub(super) fn hear(&self, payload: Payload<'_>) {
+        // Another version of ROS may tell it in another form; then the nodes of others have no names here.
+        if let Ok(OthersNodes { gid, nodes }) = cdr::decode(payload, DISCOVERY_TYPE) {
+            self.others.lock().unwrap_or_else(PoisonError::into_inner).0.insert(gid, nodes);
+        }
+    }
+
     /// Topics that this node uses, each once.
     pub(super) fn own_topics(&self) -> Vec<String> {
         // The halves of services have no topic name here.
@@ -139,14 +193,19 @@ impl Graph {
     /// Who uses the topic with this absolute name.
     pub(super) fn topic_info(&self, participant: &DomainParticipant, topic: String) -> TopicInfo {
         let dds_topic = format!("rt{topic}");
+        let (writers, readers) = (participant.discovered_writers(), participant.discovered_readers());
+        let mut others = self.others.lock().unwrap_or_else(PoisonError::into_inner);
+        let guids = writers.iter().map(|w| w.writer_proxy.remote_writer_guid);
+        let guids = guids.chain(readers.iter().map(|r| r.reader_proxy.remote_reader_guid));
+        others.keep_those_with(guids.map(|guid| guid.to_bytes()));
         let remote = |guid: GUID, dds_type: &str, qos: QosProfile| Endpoint {
             id: PublisherId(guid.to_bytes()),
+            node: others.node_of(guid.to_bytes()),
             message_type: ros_type(dds_type),
             qos,
             local: false,
         };
-        let mut publishers: Vec<Endpoint> = participant
-            .discovered_writers()
+        let mut publishers: Vec<Endpoint> = writers
             .iter()
             .filter(|w| w.publication_topic_data.topic_name == dds_topic)
             .map(|w| {
@@ -154,8 +213,7 @@ impl Graph {
                 remote(w.writer_proxy.remote_writer_guid, &data.type_name, from_dds(&data.qos(), true))
             })
             .collect();
-        let mut subscriptions: Vec<Endpoint> = participant
-            .discovered_readers()
+        let mut subscriptions: Vec<Endpoint> = readers
             .iter()
             .filter(|r| *r.subscription_topic_data.topic_name() == dds_topic)
             .map(|r| {
@@ -166,6 +224,7 @@ impl Graph {
         for local in self.lock().endpoints.iter().filter(|local| local.topic == topic) {
             let endpoint = Endpoint {
                 id: PublisherId(local.guid.to_bytes()),
+                node: Some(self.node.fully_qualified()),
                 message_type: local.message_type.to_owned(),
                 qos: local.qos,
                 local: true,
@@ -215,6 +274,19 @@ impl Graph {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn endpoints_of_others_belong_to_nodes_until_their_participant_has_gone() {
+        let node = OthersNode { namespace: "/".into(), name: "camera".into(), readers: vec![], writers: vec![[1; 16]] };
+        let mut others = Others(HashMap::from([([1; 16], vec![node])]));
+        assert_eq!((others.node_of([1; 16]).as_deref(), others.node_of([2; 16])), (Some("/camera"), None));
+        let mut other_endpoint = [1; 16];
+        other_endpoint[15] = 7;
+        others.keep_those_with([other_endpoint].into_iter());
+        assert!(others.node_of([1; 16]).is_some(), "another endpoint of it is there");
+        others.keep_those_with(std::iter::empty());
+        assert_eq!(others.node_of([1; 16]), None);
+    }
 
     #[test]
     fn type_names_go_to_dds_and_back() {

@@ -27,6 +27,7 @@
 //! - Services answer clients of Fast DDS and Cyclone DDS side by side: the mapping is chosen per request. An
 //!   answer waits until its client's reader is matched (see [`replies`]).
 
+mod action;
 mod graph;
 mod reactor;
 mod reader;
@@ -38,26 +39,30 @@ mod writer;
 use std::net::Ipv4Addr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
+use rustdds::dds::CreateResult;
 use rustdds::policy;
 use rustdds::{
-    DomainParticipant, DomainParticipantBuilder, QosPolicies, QosPolicyBuilder, RTPSEntity as _, Topic, TopicKind,
+    DomainParticipant, DomainParticipantBuilder, GUID, QosPolicies, QosPolicyBuilder, RTPSEntity as _, Topic, TopicKind,
 };
 
+use self::action::{ActionSource, DdsActionClient, Half};
 use self::graph::Graph;
 use self::reactor::Reactor;
 use self::replies::Replies;
 use self::service::ServiceSource;
 use self::static_peers::StaticPeers;
 use self::writer::{Writer, WriterSlot};
+use super::action::{ActionSink, RawActionClient};
 use super::arguments::Remapper;
+use super::cdr::{DecodeError, Payload};
 use super::environment::{DISCOVERY_RANGE, DiscoveryRange, Environment, STATIC_PEERS};
 use super::names::{NameError, NodeName};
 use super::port::{
-    MessageSink, Port, PortError, PublishError, RawPublisher, ReceiveCounters, RequestHandler, ServiceServer,
-    Subscription, TopicInfo,
+    MessageSink, Port, PortError, PublishError, PublisherId, RawPublisher, ReceiveCounters, RequestHandler,
+    ServiceServer, Subscription, TopicInfo,
 };
 use super::qos::{Durability, QosProfile, Reliability};
-use crate::clock::Clock;
+use crate::clock::{Clock, MonotonicTime};
 
 /// A ROS 2 node on DDS. Shuts down when dropped.
 pub struct DdsPort {
@@ -130,8 +135,10 @@ impl DdsPort {
         let graph = Arc::new(
             Graph::new(names.node().clone(), &participant, &publisher).map_err(failed("announcing the node"))?,
         );
-        let reactor = Reactor::start()
+        let mut reactor = Reactor::start(Arc::clone(&clock))
             .map_err(|error| PortError::Middleware { what: "starting a thread".into(), reason: error.to_string() })?;
+        listen_to_others(&participant, &subscriber, &mut reactor, &graph, &clock)
+            .map_err(failed("listening to other nodes"))?;
         tracing::info!(
             node = %names.node(),
             domain = environment.domain_id,
@@ -264,6 +271,62 @@ impl Port for DdsPort {
         Ok(ServiceServer::new(name, stats, Box::new(on_drop)))
     }
 
+    fn act_raw(
+        &self,
+        action: &str,
+        action_type: &'static str,
+        sink: Box<dyn ActionSink>,
+    ) -> Result<Box<dyn RawActionClient>, PortError> {
+        let name = self.resolve(action)?;
+        let mut state = self.lock();
+        let state = state.as_mut().ok_or(PortError::ShutDown)?;
+        let what = || format!("making a client of the action {name} of type {action_type}");
+        let mut endpoints = Vec::new();
+        let mut half = |service: &str, service_type: &str| {
+            state.client_half(&format!("{name}/_action/{service}"), service_type, &mut endpoints, what)
+        };
+        let goal = half("send_goal", &format!("{action_type}_SendGoal"))?;
+        let result = half("get_result", &format!("{action_type}_GetResult"))?;
+        let cancel = half("cancel_goal", "action_msgs/srv/CancelGoal")?;
+        let feedback = state.topic(
+            format!("rt{name}/_action/feedback"),
+            graph::dds_type(&format!("{action_type}_FeedbackMessage"), ""),
+            QosProfile::DEFAULT,
+            what,
+        )?;
+        let feedback = state.subscriber.create_simple_datareader_no_key(&feedback, None).map_err(middleware(what))?;
+        endpoints.push((feedback.guid(), false));
+        for &(guid, is_writer) in &endpoints {
+            if is_writer {
+                state.graph.add_writer(guid, "", action_type, QosProfile::SERVICES);
+            } else {
+                state.graph.add_reader(guid, "", action_type, QosProfile::SERVICES);
+            }
+        }
+        let (link, handle) = action::link();
+        let action: Arc<str> = Arc::from(name);
+        let source = ActionSource {
+            action: Arc::clone(&action),
+            goal,
+            result,
+            cancel,
+            feedback,
+            sink,
+            participant: state.participant.clone(),
+            clock: Arc::clone(&self.clock),
+            link,
+        };
+        let registration = state.reactor.add(Box::new(source)).map_err(|_stopped| PortError::ShutDown)?;
+        Ok(Box::new(DdsActionClient {
+            action,
+            handle,
+            waker: registration.waker(),
+            registration: Some(registration),
+            graph: Arc::clone(&state.graph),
+            endpoints: endpoints.into_iter().map(|(guid, _)| guid).collect(),
+        }))
+    }
+
     fn own_topics(&self) -> Vec<String> {
         self.lock().as_ref().map_or_else(Vec::new, |state| state.graph.own_topics())
     }
@@ -314,6 +377,26 @@ impl State {
         slot
     }
 
+    /// The client's half of a service; notes its endpoints, and which of them write.
+    fn client_half(
+        &mut self,
+        name: &str,
+        service_type: &str,
+        endpoints: &mut Vec<(GUID, bool)>,
+        what: impl Fn() -> String,
+    ) -> Result<Half, PortError> {
+        let (request_topic, reply_topic) = (format!("rq{name}Request"), format!("rr{name}Reply"));
+        let qos = QosProfile::SERVICES;
+        let requests = self.topic(request_topic.clone(), graph::dds_type(service_type, "_Request"), qos, &what)?;
+        let replies = self.topic(reply_topic.clone(), graph::dds_type(service_type, "_Response"), qos, &what)?;
+        // The way back first: a server that sees the request half may answer at once.
+        let answers = self.subscriber.create_simple_datareader_no_key(&replies, None).map_err(middleware(&what))?;
+        let writer = Writer::new(&self.publisher, &requests).map_err(middleware(&what))?;
+        let writer_guid = writer.guid();
+        endpoints.extend([(answers.guid(), false), (writer_guid, true)]);
+        Ok(Half { request_topic, reply_topic, writer: self.keep(writer), writer_guid, answers, sent: 0 })
+    }
+
     fn topic(
         &self,
         name: String,
@@ -348,6 +431,44 @@ impl Drop for DdsPublisher {
             self.graph.remove(guid);
         }
     }
+}
+
+/// Learns which endpoints belong to which nodes of others.
+fn listen_to_others(
+    participant: &DomainParticipant,
+    subscriber: &rustdds::Subscriber,
+    reactor: &mut Reactor,
+    graph: &Arc<Graph>,
+    clock: &Arc<dyn Clock>,
+) -> CreateResult<()> {
+    struct Nodes(Weak<Graph>);
+
+    impl MessageSink for Nodes {
+        fn decode(&mut self, payload: Payload<'_>) -> Result<(), DecodeError> {
+            if let Some(graph) = self.0.upgrade() {
+                graph.hear(payload);
+            }
+            Ok(())
+        }
+
+        fn deliver(&mut self, _source: Option<PublisherId>, _arrived: MonotonicTime) {}
+    }
+
+    let (name, type_name) = (graph::DISCOVERY_TOPIC.to_owned(), graph::dds_type(graph::DISCOVERY_TYPE, ""));
+    let qos = to_dds(QosProfile::TRANSIENT_LOCAL.with_depth(100));
+    let topic = participant.create_topic(name.clone(), type_name, &qos, TopicKind::NoKey)?;
+    let source = reader::TopicSource::new(
+        name,
+        graph::DISCOVERY_TYPE,
+        reader::create(subscriber, &topic)?,
+        Box::new(Nodes(Arc::downgrade(graph))),
+        Arc::default(),
+        Arc::clone(clock),
+        participant.clone(),
+    );
+    // It stays until the reactor stops. A reactor that has stopped already is found out by the next who needs it.
+    let _registration = reactor.add(Box::new(source));
+    Ok(())
 }
 
 fn middleware(what: impl Fn() -> String) -> impl FnOnce(rustdds::dds::CreateError) -> PortError {

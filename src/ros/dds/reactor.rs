@@ -8,6 +8,8 @@ use std::task::{Wake, Waker};
 use std::thread::{JoinHandle, Thread};
 use std::time::Duration;
 
+use crate::clock::{Clock, MonotonicTime};
+
 /// Something that the library wakes when data has come.
 pub(super) trait Source: Send {
     /// Passes on some of what has come. Must install `waker` before it looks, so that nothing is missed.
@@ -37,8 +39,8 @@ struct Entry {
     alive: Arc<AtomicBool>,
     flag: Arc<Flag>,
     waker: Waker,
-    /// Longest time to the next poll.
-    within: Option<Duration>,
+    /// When to poll, if nobody wakes it before.
+    due: Option<MonotonicTime>,
 }
 
 /// Set by the library, cleared by the thread.
@@ -77,12 +79,13 @@ pub(super) struct Registration {
     alive: Arc<AtomicBool>,
     commands: Sender<Command>,
     thread: Thread,
+    waker: Waker,
 }
 
 impl Reactor {
-    pub(super) fn start() -> io::Result<Self> {
+    pub(super) fn start(clock: Arc<dyn Clock>) -> io::Result<Self> {
         let (commands, receiver) = channel();
-        let handle = std::thread::Builder::new().name("ros_dds".to_owned()).spawn(move || run(&receiver))?;
+        let handle = std::thread::Builder::new().name("ros_dds".to_owned()).spawn(move || run(&receiver, &*clock))?;
         let thread = handle.thread().clone();
         Ok(Self { commands, handle: Some(handle), thread, next_id: 0 })
     }
@@ -93,10 +96,11 @@ impl Reactor {
         let alive = Arc::new(AtomicBool::new(true));
         let flag = Arc::new(Flag { ready: AtomicBool::new(true), thread: self.thread.clone() });
         let waker = Waker::from(Arc::clone(&flag));
-        let entry = Entry { id, source, alive: Arc::clone(&alive), flag, waker, within: None };
+        let wakes_it = waker.clone();
+        let entry = Entry { id, source, alive: Arc::clone(&alive), flag, waker, due: None };
         self.commands.send(Command::Add(entry)).map_err(|_gone| Stopped)?;
         self.thread.unpark();
-        Ok(Registration { id, alive, commands: self.commands.clone(), thread: self.thread.clone() })
+        Ok(Registration { id, alive, commands: self.commands.clone(), thread: self.thread.clone(), waker: wakes_it })
     }
 
     /// Drops all sources on the thread and waits for its end.
@@ -122,6 +126,11 @@ impl Drop for Reactor {
 }
 
 impl Registration {
+    /// Has the source polled.
+    pub(super) fn waker(&self) -> Waker {
+        self.waker.clone()
+    }
+
     /// Ends the source. A callback that runs at this moment finishes; no other begins.
     pub(super) fn remove(self) {
         self.alive.store(false, Ordering::Release);
@@ -130,7 +139,7 @@ impl Registration {
     }
 }
 
-fn run(commands: &Receiver<Command>) {
+fn run(commands: &Receiver<Command>, clock: &dyn Clock) {
     let mut entries: Vec<Entry> = Vec::new();
     loop {
         loop {
@@ -145,26 +154,27 @@ fn run(commands: &Receiver<Command>) {
         for entry in &mut entries {
             if entry.flag.ready.swap(false, Ordering::AcqRel) && entry.alive.load(Ordering::Acquire) {
                 idle = false;
-                entry.within = None;
+                entry.due = None;
                 match entry.source.poll(&entry.waker) {
                     Polled::More => entry.flag.ready.store(true, Ordering::Release),
                     Polled::Empty => {}
-                    Polled::Within(time) => entry.within = Some(time),
+                    Polled::Within(time) => entry.due = Some(clock.monotonic().after(time)),
                 }
             }
         }
-        if idle {
-            // An unpark since the last park makes this return at once, so no wake-up is lost.
-            match entries.iter().filter_map(|entry| entry.within).min() {
-                None => std::thread::park(),
-                Some(time) => {
-                    std::thread::park_timeout(time);
-                    // Those that wait for longer are polled early, which does no harm.
-                    for entry in entries.iter().filter(|entry| entry.within.is_some()) {
-                        entry.flag.ready.store(true, Ordering::Release);
-                    }
-                }
+        // An unpark since the last park makes parking return at once, so no wake-up is lost.
+        let Some(due) = entries.iter().filter_map(|entry| entry.due).min() else {
+            if idle {
+                std::thread::park();
             }
+            continue;
+        };
+        let now = clock.monotonic();
+        if idle && now < due {
+            std::thread::park_timeout(due.since(now));
+        }
+        for entry in entries.iter().filter(|entry| entry.due.is_some_and(|due| due <= now)) {
+            entry.flag.ready.store(true, Ordering::Release);
         }
     }
 }
@@ -172,6 +182,7 @@ fn run(commands: &Receiver<Command>) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::clock::SystemClock;
     use std::sync::mpsc;
 
     /// Hands its waker out and reports each poll.
@@ -195,7 +206,7 @@ mod tests {
 
     #[test]
     fn a_source_that_asks_for_it_is_polled_again_though_nobody_wakes_it() {
-        let mut reactor = Reactor::start().unwrap();
+        let mut reactor = Reactor::start(Arc::new(SystemClock::new())).unwrap();
         let (sender, polls) = channel();
         let then = Polled::Within(Duration::from_millis(5));
         let registration = reactor.add(Box::new(Probe { polls: sender, more: 0, then })).unwrap();
@@ -208,7 +219,7 @@ mod tests {
 
     #[test]
     fn a_source_is_polled_when_added_when_woken_and_while_it_has_more() {
-        let mut reactor = Reactor::start().unwrap();
+        let mut reactor = Reactor::start(Arc::new(SystemClock::new())).unwrap();
         let (sender, polls) = channel();
         let registration = reactor.add(Box::new(Probe { polls: sender, more: 2, then: Polled::Empty })).unwrap();
         let wait = || polls.recv_timeout(Duration::from_secs(5));
@@ -224,7 +235,7 @@ mod tests {
 
     #[test]
     fn stopping_drops_the_sources() {
-        let mut reactor = Reactor::start().unwrap();
+        let mut reactor = Reactor::start(Arc::new(SystemClock::new())).unwrap();
         let (sender, polls) = channel();
         let _registration = reactor.add(Box::new(Probe { polls: sender, more: 0, then: Polled::Empty })).unwrap();
         reactor.stop();

@@ -4,6 +4,7 @@
 //! seconds, newton metres.
 
 mod builtin;
+mod control_msgs;
 mod diagnostic_msgs;
 mod geometry_msgs;
 mod lifecycle_msgs;
@@ -19,6 +20,10 @@ mod visualization_msgs;
 use serde::{Serialize, de::DeserializeOwned};
 
 pub use builtin::{Duration, Time};
+pub use control_msgs::{
+    GripperTarget, MoveGripper, MoveGripperGoal, MoveGripperResult, MoveParallelGripper, MoveParallelGripperGoal,
+    MoveParallelGripperResult,
+};
 pub use diagnostic_msgs::{DiagnosticArray, DiagnosticStatus, KeyValue};
 pub use geometry_msgs::{Point, Pose, PoseStamped, Quaternion, Twist, TwistStamped, Vector3};
 pub use lifecycle_msgs::{
@@ -46,6 +51,16 @@ pub use visualization_msgs::{Marker, MarkerArray, MeshFile, UVCoordinate};
 pub trait Message: Serialize + DeserializeOwned + Send + 'static {
     /// Name of the type as ROS tools print it, e.g. `sensor_msgs/msg/Image`.
     const TYPE: &'static str;
+}
+
+/// An action: a goal that takes a while, and its result.
+pub trait Action: 'static {
+    /// Name of the type as ROS tools print it, e.g. `control_msgs/action/GripperCommand`.
+    const TYPE: &'static str;
+    /// What a client asks for.
+    type Goal: Serialize + Send + 'static;
+    /// What came of it.
+    type Result: DeserializeOwned + Send + 'static;
 }
 
 /// A service: a request and the response to it.

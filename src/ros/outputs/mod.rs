@@ -1,10 +1,12 @@
 //! The ways out to the controllers: checked commands as ROS messages, one file per controller.
 
 mod forward_command;
+mod gripper_action;
 mod joint_trajectory;
 mod servo_twist;
 
 pub use forward_command::ForwardCommandOutput;
+pub use gripper_action::GripperActionOutput;
 pub use joint_trajectory::JointTrajectoryOutput;
 pub use servo_twist::ServoTwistOutput;
 

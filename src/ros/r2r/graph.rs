@@ -16,7 +16,7 @@ pub(super) struct Local<E> {
 
 impl<E> Local<E> {
     fn endpoint(&self, local: bool) -> Endpoint {
-        Endpoint { id: NOBODY, message_type: self.message_type.to_owned(), qos: self.qos, local }
+        Endpoint { id: NOBODY, node: None, message_type: self.message_type.to_owned(), qos: self.qos, local }
     }
 }
 
@@ -36,6 +36,7 @@ pub(super) fn topic_info<S>(
 ) -> Result<TopicInfo, r2r::Error> {
     let listed = node.get_publishers_info_by_topic(&topic, false)?.into_iter().map(|info| Endpoint {
         id: PublisherId(identity(&info.endpoint_gid)),
+        node: Some(full_name(&info.node_namespace, &info.node_name)),
         message_type: info.topic_type,
         qos: from_rmw(&info.qos_profile),
         local: info.node_name == own.name() && info.node_namespace == own.namespace(),
@@ -50,6 +51,10 @@ pub(super) fn topic_info<S>(
         receivers.extend((0..others).map(|_| publisher.endpoint(false)));
     }
     Ok(TopicInfo { publishers: listed.collect(), subscriptions: receivers, topic })
+}
+
+fn full_name(namespace: &str, name: &str) -> String {
+    format!("{}/{name}", namespace.trim_end_matches('/'))
 }
 
 /// The DDS GUID: all of the identity in `rmw` since Iron, its first part before.

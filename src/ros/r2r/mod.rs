@@ -9,7 +9,8 @@
 //!
 //! # What travels
 //! Messages pass as the bytes that are on the wire. Service requests have no such way through `rcl`: they are taken as
-//! typed structs and written as CDR by the middleware, so the types of services are listed in [`service`].
+//! typed structs and written as CDR by the middleware, so the types of services are listed in [`service`]. Goals of
+//! actions and their results travel as JSON.
 //!
 //! # Limits
 //! - Message packages must be installed when this is compiled: `r2r` makes its bindings then.
@@ -22,6 +23,7 @@
 //!
 //! [`Received::source`]: super::port::Received
 
+mod action;
 mod graph;
 mod node;
 mod publisher;
@@ -31,10 +33,13 @@ mod subscription;
 mod thread;
 mod wire;
 
+use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use self::action::R2rActionClient;
 use self::publisher::{Outlet, R2rPublisher};
 use self::thread::NodeThread;
+use super::action::{ActionSink, RawActionClient};
 use super::arguments::{ArgumentError, Remapper, RosArguments};
 use super::names::{NameError, NodeName};
 use super::port::{
@@ -155,6 +160,21 @@ impl Port for R2rPort {
         let server = service::Server::new(&name, handler, Arc::clone(&stats));
         let id = state.node.call(move |node| node.serve(&given, service_type, server))?;
         Ok(ServiceServer::new(name, stats, state.node.remote().remover(id)))
+    }
+
+    fn act_raw(
+        &self,
+        action: &str,
+        action_type: &'static str,
+        sink: Box<dyn ActionSink>,
+    ) -> Result<Box<dyn RawActionClient>, PortError> {
+        let (name, given) = self.names_of(action)?;
+        let mut state = self.lock();
+        let state = state.as_mut().ok_or(PortError::ShutDown)?;
+        let ready = Arc::new(AtomicBool::new(false));
+        let (clock, is_ready) = (Arc::clone(&self.clock), Arc::clone(&ready));
+        let id = state.node.call(move |node| node.act(&given, action_type, sink, clock, is_ready))?;
+        Ok(Box::new(R2rActionClient { action: name, id, ready, remote: state.node.remote() }))
     }
 
     fn own_topics(&self) -> Vec<String> {

@@ -1,11 +1,16 @@
 //! The `rcl` node with its endpoints. All of it stays on the `ros_r2r` thread.
 
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
+use super::action::Acting;
 use super::graph::{self, Local};
 use super::qos::to_rmw;
 use super::service::{self, Requests, Server};
 use super::subscription::{self, Incoming, next};
+use crate::clock::Clock;
+use crate::ros::action::ActionSink;
 use crate::ros::names::NodeName;
 use crate::ros::port::{PortError, TopicInfo};
 use crate::ros::qos::QosProfile;
@@ -15,6 +20,9 @@ pub(super) struct RclNode {
     publishers: Vec<Local<r2r::PublisherUntyped>>,
     subscriptions: Vec<Local<Subscriber>>,
     servers: Vec<Serving>,
+    actions: Vec<(u64, Acting)>,
+    /// `r2r` has no way to drop an action client, so one is used again: by its action and type.
+    action_clients: Vec<((String, &'static str), r2r::ActionClientUntyped)>,
     next_id: u64,
     rcl: r2r::Node,
 }
@@ -52,12 +60,20 @@ impl RclNode {
     pub(super) fn create(name: &NodeName) -> Result<Self, String> {
         let made = r2r::Context::create().and_then(|context| r2r::Node::create(context, name.name(), name.namespace()));
         let rcl = made.map_err(|error| error.to_string())?;
-        Ok(Self { publishers: Vec::new(), subscriptions: Vec::new(), servers: Vec::new(), next_id: 0, rcl })
+        Ok(Self {
+            publishers: Vec::new(),
+            subscriptions: Vec::new(),
+            servers: Vec::new(),
+            actions: Vec::new(),
+            action_clients: Vec::new(),
+            next_id: 0,
+            rcl,
+        })
     }
 
     /// Whether there is anything to wait for.
     pub(super) fn receives(&self) -> bool {
-        !(self.subscriptions.is_empty() && self.servers.is_empty())
+        !(self.subscriptions.is_empty() && self.servers.is_empty() && self.action_clients.is_empty())
     }
 
     /// Waits until something comes, at most so long.
@@ -72,6 +88,9 @@ impl RclNode {
         }
         for server in &mut self.servers {
             server.drain();
+        }
+        for (_, acting) in &mut self.actions {
+            acting.drain();
         }
     }
 
@@ -123,6 +142,42 @@ impl RclNode {
         Ok(id)
     }
 
+    /// Makes an action client; `rcl` is given the name `given`.
+    pub(super) fn act(
+        &mut self,
+        given: &str,
+        action_type: &'static str,
+        sink: Box<dyn ActionSink>,
+        clock: Arc<dyn Clock>,
+        ready: Arc<AtomicBool>,
+    ) -> Result<u64, PortError> {
+        let key = (given.to_owned(), action_type);
+        let client = match self.action_clients.iter().find(|(known, _)| *known == key) {
+            Some((_, client)) => client.clone(),
+            None => {
+                let client =
+                    self.rcl.create_action_client_untyped(given, action_type).map_err(|error| match error {
+                        r2r::Error::InvalidMessageType { .. } => PortError::Unsupported(format!(
+                            "{action_type}: its package was not installed when this executable was built for r2r"
+                        )),
+                        error => {
+                            refused(|| format!("making a client of the action {given} of type {action_type}"))(error)
+                        }
+                    })?;
+                self.action_clients.push((key, client.clone()));
+                client
+            }
+        };
+        let id = self.new_id();
+        self.actions.push((id, Acting::new(client, sink, clock, ready)));
+        Ok(id)
+    }
+
+    /// The action client with this number.
+    pub(super) fn acting(&mut self, id: u64) -> Option<&mut Acting> {
+        self.actions.iter_mut().find(|(known, _)| *known == id).map(|(_, acting)| acting)
+    }
+
     pub(super) fn topic_info(&self, own: &NodeName, topic: String) -> Result<TopicInfo, PortError> {
         let what = format!("listing the publishers of {topic}");
         graph::topic_info(&self.rcl, own, &self.publishers, &self.subscriptions, topic).map_err(refused(|| what))
@@ -142,10 +197,11 @@ impl RclNode {
         self.next_id
     }
 
-    /// Ends a subscription or service.
+    /// Ends a subscription, a service or an action client.
     pub(super) fn remove(&mut self, id: u64) {
         self.subscriptions.retain(|subscription| subscription.id != id);
         self.servers.retain(|server| server.id != id);
+        self.actions.retain(|(known, _)| *known != id);
     }
 
     /// Ends a publisher.

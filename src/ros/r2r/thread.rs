@@ -96,16 +96,17 @@ pub(super) struct Remote(Sender<Command>);
 impl Remote {
     /// Ends a subscription or service.
     pub(super) fn remover(self, id: u64) -> Box<dyn FnOnce() + Send + Sync> {
-        Box::new(move || self.send(Box::new(move |node| node.remove(id))))
+        Box::new(move || _ = self.send(Box::new(move |node| node.remove(id))))
     }
 
     /// Ends a publisher.
     pub(super) fn withdrawer(self, id: u64) -> Box<dyn FnOnce() + Send + Sync> {
-        Box::new(move || self.send(Box::new(move |node| node.withdraw(id))))
+        Box::new(move || _ = self.send(Box::new(move |node| node.withdraw(id))))
     }
 
-    fn send(&self, job: Job) {
-        let _ = self.0.send(Command::Do(job)); // after shutdown there is nothing left to do
+    /// Has something done on the thread; false when that has ended.
+    pub(super) fn send(&self, job: Job) -> bool {
+        self.0.send(Command::Do(job)).is_ok()
     }
 }
 

@@ -1,5 +1,6 @@
 //! What goes into the gate and what it tells: proposals, requests, inputs, status.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use crate::clock::MonotonicTime;
@@ -123,6 +124,8 @@ pub enum Cause {
     },
     /// The last check found a command that breaks a limit: an error in this program. It was not sent.
     LastCheck,
+    /// An output failed at something that was sent before, in its words.
+    Output(Arc<str>),
     /// The operator's stop.
     Stop,
     /// A fault reported from elsewhere.
@@ -141,6 +144,7 @@ impl std::fmt::Display for Cause {
             }
             Self::Interrupted { gap_s } => write!(f, "no command could be sent for {gap_s:.3} s"),
             Self::LastCheck => f.write_str("the last check found a command beyond a limit and did not send it"),
+            Self::Output(reason) => f.write_str(reason),
             Self::Stop => f.write_str("stopped by the operator"),
             Self::Reported => f.write_str("a fault was reported"),
         }
