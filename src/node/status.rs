@@ -7,6 +7,7 @@ use arrayvec::ArrayVec;
 use super::elites::{ELITES, Elite};
 use super::inputs::InputHealth;
 use super::motion::MotionReport;
+use super::shadow::ShadowTotals;
 use crate::clock::{MonotonicTime, RosTime};
 use crate::planner::action_space::MAX_HORIZON;
 use crate::robot::pose::{Action, RobotState};
@@ -166,6 +167,8 @@ pub struct NodeView<'a> {
     pub camera_info: Option<&'a str>,
     /// The joint states.
     pub joints: &'a InputHealth,
+    /// Planned against executed moves, since the node was configured.
+    pub shadow: Option<&'a ShadowTotals>,
     /// The monotonic clock.
     pub now: MonotonicTime,
 }
@@ -306,6 +309,7 @@ mod tests {
             camera: &health,
             camera_info: None,
             joints: &health,
+            shadow: None,
             now: MonotonicTime(1),
         }
         .status()

@@ -25,10 +25,10 @@ parameters! {
         /// Steps that say what is usual, of the arm at rest and in motion each.
         baseline_steps: usize = 240 => runtime().range(8..=MAX_WINDOW as i64),
         /// Steps that have to be there before there are alarms.
-        baseline_min_steps: usize = 20 => runtime().range(4..=MAX_WINDOW as i64),
+        baseline_min_steps: usize = 16 => runtime().range(4..=MAX_WINDOW as i64),
         /// The standard deviation counts as at least this share of the usual error: where nearly nothing changes, little is
         /// needed to be unusual.
-        baseline_min_spread: f64 = 0.05 => runtime().range(0.0..=10.0),
+        baseline_min_spread: f64 = 0.1 => runtime().range(0.0..=10.0),
         /// A move promises something when the model expects it to lower the energy by so much more than standing still.
         overconfidence_fall: f64 = 0.02 => runtime().unit("energy").range(0.0..=1e6),
         /// Steps in a row that promise, after which what has come is judged.
@@ -112,9 +112,16 @@ impl SurpriseMonitor {
         if !error.is_finite() {
             return None;
         }
-        let baseline = if moving { &mut self.moving } else { &mut self.still };
-        let usual = baseline.usual(config.baseline_min_steps);
-        baseline.push(error, config.baseline_steps);
+        let Self { still, moving: in_motion } = self;
+        let (own, usual) = if moving {
+            let usual = in_motion.usual(config.baseline_min_steps);
+            (in_motion, usual)
+        } else {
+            // What is unusual in motion is so at rest all the more.
+            let usual = still.usual(config.baseline_min_steps).or_else(|| in_motion.usual(config.baseline_min_steps));
+            (still, usual)
+        };
+        own.push(error, config.baseline_steps);
         let z = usual.and_then(|(median, mad)| {
             let deviation = (DEVIATIONS_PER_MAD * mad).max(config.baseline_min_spread * median);
             let z = (error - median) / deviation;
@@ -257,6 +264,16 @@ mod tests {
         alarms(&mut monitor, noise(9).map(|error| error / 20.0).take(300), false);
         assert_eq!(alarms(&mut monitor, noise(10).take(300), true), NONE, "it begins to move");
         assert_eq!(alarms(&mut monitor, [0.2], false), [0], "the same error at rest");
+    }
+
+    #[test]
+    fn an_arm_that_has_hardly_rested_yet_is_measured_by_its_motion() {
+        let mut monitor = SurpriseMonitor::default();
+        alarms(&mut monitor, noise(13).take(100), true);
+        assert_eq!(alarms(&mut monitor, [0.01, 0.2, 0.9], false), [2]);
+        let mut monitor = SurpriseMonitor::default();
+        alarms(&mut monitor, noise(14).map(|error| error / 20.0).take(100), false);
+        assert_eq!(alarms(&mut monitor, [0.2, 0.9], true), NONE, "not the other way round");
     }
 
     #[test]
