@@ -155,7 +155,7 @@ fn a_step_that_is_compared_takes_nothing_from_the_heap() {
         let end = End { frame: (next, state), latent: &task.goal, context, goals: &goals, norm: EnergyNorm::L1 };
         comparing.settle(open, &end, None, &mut model);
         let took = taken() - before;
-        let step = steps.next().unwrap();
+        let step = steps.take().unwrap();
         assert!(step.difference.is_some() && step.surprise.is_some(), "{step:?}");
         assert!(number < WARM_UP || took == 0, "step {number}: {took}");
     }

@@ -258,7 +258,7 @@ impl Bench {
             if self.proposals.slots() > 0 {
                 self.answer(refusal);
             }
-            steps.extend(std::iter::from_fn(|| self.steps.next()));
+            steps.extend(std::iter::from_fn(|| self.steps.take()));
             if enough(&steps) {
                 return steps;
             }

@@ -121,7 +121,7 @@ pub struct Steps {
 
 impl Steps {
     /// The oldest step that has not been taken yet.
-    pub fn next(&mut self) -> Option<StepReport> {
+    pub fn take(&mut self) -> Option<StepReport> {
         self.steps.pop().ok()
     }
 

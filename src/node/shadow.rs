@@ -179,7 +179,7 @@ impl ShadowOutputs {
 
     /// Publishes the steps that have come, and hands each to `keep`.
     pub fn turn(&mut self, now: MonotonicTime, mut keep: impl FnMut(ShadowStep)) {
-        while let Some(report) = self.steps.next() {
+        while let Some(report) = self.steps.take() {
             let step = self.context.step(report);
             self.totals.count(&step, now);
             if let Some(words) = alarm_words(&step) {

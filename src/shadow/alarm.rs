@@ -181,7 +181,7 @@ impl OverconfidenceMonitor {
         self.recent.push((promised, measured));
         let (promised, measured) = self.recent.iter().fold((0.0, 0.0), |(p, m), step| (p + step.0, m + step.1));
         let broken = self.recent.len() == steps && measured <= config.overconfidence_kept * promised;
-        broken.then(|| Alarm {
+        broken.then_some(Alarm {
             kind,
             value: promised - measured,
             threshold: (1.0 - config.overconfidence_kept) * promised,
