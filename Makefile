@@ -80,6 +80,10 @@ build: setup ## the node, release profile
 demo: build ## the arm acts by goal images; leaves out/demo/report.html, film.gif and summary.json
 	$(RUN) --task $(TASK) --episodes $(or $(EPISODES),1)
 
+.PHONY: demo-shadow
+demo-shadow: build ## the planner watches a scripted controller, once with a bumped camera, once without; leaves out/shadow
+	$(VENV)/bin/python -m demo.shadow --seed $(SEED)
+
 .PHONY: eval-demo
 eval-demo: build ## success rate over fresh scenes; leaves out/eval/TASK-SEED/
 	$(RUN) --task $(TASK) --episodes $(or $(EPISODES),50) --evaluate

@@ -17,6 +17,7 @@ use rtrb::RingBuffer;
 use triple_buffer::{Output, triple_buffer};
 use vjepa_planner::clock::{Clock, MonotonicTime, RosTime, SystemClock};
 use vjepa_planner::config::{Execution, ExecutionMode, Mode, reference};
+use vjepa_planner::node::comparing::Comparing;
 use vjepa_planner::node::inputs::{self, FrameInput, JointInput};
 use vjepa_planner::node::model_view;
 use vjepa_planner::node::motion::{Heartbeat, Motion, MotionReport, Requests};
@@ -35,6 +36,7 @@ use vjepa_planner::ros::port::Received;
 use vjepa_planner::safety::gate::{CommandGate, GateConfig};
 use vjepa_planner::safety::state_machine::SafetyState;
 use vjepa_planner::safety::watchdog::Reaction;
+use vjepa_planner::shadow::ShadowConfig;
 use vjepa_planner::world_model::preprocess::{Preprocessor, ResizeFilter};
 use vjepa_planner::world_model::{Context, Latent, ModelError, ModelSpec, Rollouts, WorldModel};
 
@@ -188,6 +190,8 @@ impl Assembly {
         let settings = reference::shipped().unwrap();
         let (_unchanged, changes) =
             reconfigure::channel(Arc::clone(settings.config()), spec.clone(), Arc::clone(&shared));
+        let (_command, command) = triple_buffer(&None);
+        let (comparing, _steps) = Comparing::new(Mode::Active, ShadowConfig::default(), 1.0 / spec.rate_hz, command);
         let planning = Planning {
             planner: Planner::new(planner, &spec, Arc::clone(&shared)).unwrap(),
             clock: shared,
@@ -207,6 +211,7 @@ impl Assembly {
             report,
             heartbeat,
             seen: model_view::seen(16 * 16 * 3).0,
+            comparing,
         };
         let mut assembly = Self {
             clock,

@@ -12,11 +12,15 @@ use std::path::Path;
 use std::sync::Arc;
 
 use smooth::{Smooth, Task};
-use vjepa_planner::clock::SystemClock;
+use triple_buffer::triple_buffer;
+use vjepa_planner::clock::{MonotonicTime, RosTime, SystemClock};
+use vjepa_planner::config::Mode;
+use vjepa_planner::node::comparing::{Comparing, End, Seen, StepReport};
 use vjepa_planner::planner::{Plan, Planner, PlannerConfig, optimizer};
 use vjepa_planner::robot::pose::RobotState;
+use vjepa_planner::shadow::ShadowConfig;
 use vjepa_planner::world_model::{
-    Context, Latent, LoadOptions, ModelError, ModelSpec, OnnxWorldModel, Rollouts, WorldModel,
+    Context, EnergyNorm, Latent, LoadOptions, ModelError, ModelSpec, OnnxWorldModel, Rollouts, WorldModel,
 };
 
 /// Counts what this thread takes from the heap.
@@ -124,6 +128,37 @@ fn a_plan_takes_nothing_from_the_heap_with_any_optimizer() {
     let mut model = Smooth::new(16, 128);
     let tasks: Vec<Task> = (0..5).map(|number| model.task(number, 1.0)).collect();
     expect_nothing_taken(&mut model, &tasks, 100, configs());
+}
+
+#[test]
+fn a_step_that_is_compared_takes_nothing_from_the_heap() {
+    let mut model = Smooth::new(16, 128);
+    let task = model.task(0, 1.0);
+    let config = PlannerConfig::default();
+    let mut planner = Planner::new(config, model.spec(), Arc::new(SystemClock::new())).unwrap();
+    let plan = planner.plan(&mut model, &task.request(1, None)).unwrap();
+    let state = task.start.compose(&plan.actions[0]);
+    let (name, goals): (Arc<str>, _) = ("task".into(), [task.goal.clone()]);
+    let (_newest, command) = triple_buffer(&None);
+    let (mut comparing, mut steps) = Comparing::new(Mode::Shadow, ShadowConfig::default(), 0.25, command);
+    for number in 0..500_u64 {
+        let at = |quarters: u64| (MonotonicTime(quarters * 250_000_000), RosTime(quarters as i64 * 250_000_000));
+        let ((captured, stamp), (_, next)) = (at(number), at(number + 1));
+        let seen = Seen { started: captured, captured, stamp, joints_arrival: Some(captured), state: task.start };
+        let before = taken();
+        let names = (Some(Arc::clone(&name)), Some(Arc::clone(&name)));
+        let report = StepReport { task: names.0, goal: names.1, energy: Some(0.5), ..StepReport::default() };
+        comparing.begin(report, &seen);
+        comparing.planned(&plan, 20.0, false);
+        let open = comparing.take().unwrap();
+        let context = Some(task.request(number, None).context);
+        let end = End { frame: (next, state), latent: &task.goal, context, goals: &goals, norm: EnergyNorm::L1 };
+        comparing.settle(open, &end, None, &mut model);
+        let took = taken() - before;
+        let step = steps.take().unwrap();
+        assert!(step.difference.is_some() && step.surprise.is_some(), "{step:?}");
+        assert!(number < WARM_UP || took == 0, "step {number}: {took}");
+    }
 }
 
 /// A model whose own use of the heap is counted apart.

@@ -14,6 +14,7 @@ use vjepa_planner::clock::{Clock, SystemClock};
 use vjepa_planner::command::gripper::{GripperConfig, GripperMapping};
 use vjepa_planner::config::parameter::ParameterValue;
 use vjepa_planner::config::{Execution, Mode, Settings, reference};
+use vjepa_planner::node::comparing::{Comparing, StepReport, Steps};
 use vjepa_planner::node::inputs;
 use vjepa_planner::node::model_view;
 use vjepa_planner::node::motion::{Answer, Heartbeat, MotionReport, Numbered};
@@ -31,6 +32,7 @@ use vjepa_planner::robot::urdf::RobotDescription;
 use vjepa_planner::ros::messages::{Header, Image, JointState};
 use vjepa_planner::ros::port::Received;
 use vjepa_planner::safety::state_machine::SafetyState;
+use vjepa_planner::shadow::{NotComparedReason, ShadowConfig};
 use vjepa_planner::world_model::preprocess::{Preprocessor, ResizeFilter};
 use vjepa_planner::world_model::{Context, Latent, ModelError, ModelSpec, Rollouts, WorldModel};
 
@@ -111,10 +113,19 @@ struct Bench {
     settings: Settings,
     reconfigurer: Reconfigurer,
     positions: [f64; 7],
+    /// What the first joint does between two joint states, rad.
+    turning: f64,
+    steps: Steps,
+    state: SafetyState,
 }
 
 impl Bench {
     fn new(positions: [f64; 7], nan: bool) -> Self {
+        Self::with_mode(positions, nan, Mode::Active)
+    }
+
+    fn with_mode(positions: [f64; 7], nan: bool, mode: Mode) -> Self {
+        let state = if mode == Mode::Active { SafetyState::Active } else { SafetyState::Shadow };
         let clock = Arc::new(SystemClock::new());
         let urdf = Path::new(env!("CARGO_MANIFEST_DIR")).join("config/robots/panda/panda.urdf");
         let description = RobotDescription::from_file(&urdf).unwrap();
@@ -137,8 +148,9 @@ impl Bench {
         let mapper = JointStateMapper::new(&chain, Some(finger), Duration::from_millis(500));
         let (joint_in, joints) = inputs::joints("/joint_states", mapper);
         let (proposals_in, proposals) = RingBuffer::new(1);
-        let active = MotionReport { state: SafetyState::Active, ..MotionReport::default() };
-        let (motion_in, motion) = triple_buffer(&active);
+        let (motion_in, motion) = triple_buffer(&MotionReport { state, ..MotionReport::default() });
+        let (_command, command) = triple_buffer(&None);
+        let (comparing, steps) = Comparing::new(mode, ShadowConfig::default(), 1.0 / spec.rate_hz, command);
         let (report_in, report) = triple_buffer(&PlanningReport::default());
         let (tasks, tasks_out) = sync_channel(2);
         let config = PlannerConfig { optimizer: "cem".into(), ..PlannerConfig::default() };
@@ -155,7 +167,7 @@ impl Bench {
             model: Box::new(AlwaysForward { spec, nan }),
             kinematics: InverseKinematics::new(chain, InverseKinematicsConfig::default()).unwrap(),
             gripper,
-            mode: Mode::Active,
+            mode,
             execution: Execution::default(),
             validator: ValidatorConfig::default(),
             changes,
@@ -166,18 +178,34 @@ impl Bench {
             motion,
             report: report_in,
             seen: model_view::seen(16 * 16 * 3).0,
+            comparing,
             heartbeat: Arc::new(Heartbeat::default()),
         };
         std::thread::spawn(move || planning.run());
         let (frames, joints, motion) = (frame_in, joint_in, motion_in);
-        Self { clock, frames, joints, proposals, motion, warm, report, tasks, settings, reconfigurer, positions }
+        Self {
+            clock,
+            frames,
+            joints,
+            proposals,
+            motion,
+            warm,
+            report,
+            tasks,
+            settings,
+            reconfigurer,
+            positions,
+            turning: 0.0,
+            steps,
+            state,
+        }
     }
 
     /// Takes the proposal that the thread waits with, and answers it as the gate would.
     fn answer(&mut self, refusal: Option<&str>) {
         let id = self.proposals.pop().unwrap().id;
         let answer = Some(Answer { id, refusal: refusal.map(Arc::from) });
-        self.motion.write(MotionReport { state: SafetyState::Active, answer, ..MotionReport::default() });
+        self.motion.write(MotionReport { state: self.state, answer, ..MotionReport::default() });
     }
 
     fn begin_task(&self) {
@@ -189,34 +217,53 @@ impl Bench {
 
     /// Feeds joints and frames until `done` says so or two seconds have passed.
     fn feed_until(&mut self, done: impl Fn(&PlanningReport, usize) -> bool) -> PlanningReport {
-        let names: Vec<String> =
-            (1..=7).map(|i| format!("panda_joint{i}")).chain(["panda_finger_joint1".into()]).collect();
         for turn in 0..400 {
-            let header = Header { stamp: self.clock.ros().into(), ..Header::default() };
-            let arrived = self.clock.monotonic();
-            let position = self.positions.iter().copied().chain([0.04]).collect();
-            let joints = JointState { header: header.clone(), name: names.clone(), position, ..JointState::default() };
-            self.joints.take(&Received { message: joints, source: None, arrived });
-            if turn % 4 == 0 {
-                let data = vec![0; 32 * 32];
-                let image = Image {
-                    header,
-                    height: 32,
-                    width: 32,
-                    encoding: "mono8".into(),
-                    step: 32,
-                    data,
-                    ..Image::default()
-                };
-                self.frames.take(&Received { message: image, source: None, arrived });
-            }
-            std::thread::sleep(Duration::from_millis(5));
+            self.feed(turn % 4 == 0);
             let report = self.report.read();
             if done(report, self.proposals.slots()) {
                 return report.clone();
             }
         }
         panic!("not within two seconds; last report {:?}", self.report.read());
+    }
+
+    /// Feeds a joint state, and a frame if wanted, and waits 5 ms.
+    fn feed(&mut self, with_frame: bool) {
+        let names = (1..=7).map(|i| format!("panda_joint{i}")).chain(["panda_finger_joint1".into()]).collect();
+        let header = Header { stamp: self.clock.ros().into(), ..Header::default() };
+        let arrived = self.clock.monotonic();
+        self.positions[0] += self.turning;
+        let position = self.positions.iter().copied().chain([0.04]).collect();
+        let joints = JointState { header: header.clone(), name: names, position, ..JointState::default() };
+        self.joints.take(&Received { message: joints, source: None, arrived });
+        if with_frame {
+            let data = vec![0; 32 * 32];
+            let (height, width, step) = (32, 32, 32);
+            let image = Image { header, height, width, encoding: "mono8".into(), step, data, ..Image::default() };
+            self.frames.take(&Received { message: image, source: None, arrived });
+        }
+        std::thread::sleep(Duration::from_millis(5));
+    }
+
+    /// Feeds joints, and frames if wanted, answers proposals, and collects steps until `enough` or five seconds have passed.
+    fn steps_until(
+        &mut self,
+        with_frames: bool,
+        refusal: Option<&str>,
+        enough: impl Fn(&[StepReport]) -> bool,
+    ) -> Vec<StepReport> {
+        let mut steps = Vec::new();
+        for turn in 0..1000 {
+            self.feed(with_frames && turn % 2 == 0);
+            if self.proposals.slots() > 0 {
+                self.answer(refusal);
+            }
+            steps.extend(std::iter::from_fn(|| self.steps.take()));
+            if enough(&steps) {
+                return steps;
+            }
+        }
+        panic!("not within five seconds: {steps:#?}");
     }
 }
 
@@ -291,4 +338,73 @@ fn a_model_that_gives_nan_is_said_and_nothing_is_proposed() {
     let report = bench.feed_until(|report, _| report.task_state == TaskState::Failed);
     assert!(report.problem.unwrap().contains("finite"));
     assert!(bench.proposals.pop().is_err());
+}
+
+/// Steps that have been compared.
+fn compared(steps: &[StepReport]) -> impl Iterator<Item = &StepReport> {
+    steps.iter().filter(|step| step.difference.is_some())
+}
+
+#[test]
+fn in_shadow_mode_the_move_that_was_made_is_compared_and_evaluated() {
+    let mut bench = Bench::with_mode(OVER_THE_TABLE, false, Mode::Shadow);
+    bench.turning = 0.002;
+    bench.begin_task();
+    let steps = bench.steps_until(true, None, |steps| compared(steps).filter(|s| s.surprise.is_some()).count() >= 5);
+    let numbers: Vec<u64> = steps.iter().map(|step| step.step).collect();
+    assert_eq!(numbers, (1..=steps.len() as u64).collect::<Vec<_>>(), "in order, none left out");
+    for step in compared(&steps).filter(|step| step.surprise.is_some()) {
+        let (before, after) = (step.pose_before.unwrap(), step.pose_after.unwrap());
+        let executed = step.executed.unwrap();
+        assert_eq!(executed.action, before.action_to(&after));
+        // The arm turns about the base's z axis: the hand, in front of it, goes along y.
+        let [dx, dy, dz, ..] = executed.action.0;
+        assert!(dy > 0.005 && dx.abs() < dy / 2.0 && dz.abs() < 1e-6, "{:?}", executed.action);
+        let expected = (dx - 0.05).abs() + dy.abs() + dz.abs();
+        assert!((executed.energy.unwrap() - expected).abs() < 1e-6, "the model's energy of this move");
+        // The model predicts the energy as latent, the pictures are black: latents of zeros.
+        assert!((step.surprise.unwrap().error - expected).abs() < 1e-6);
+        assert_eq!((step.energy, step.energy_after), (Some(1.0), Some(1.0)), "the goal is white");
+        let planned = step.planned.as_ref().unwrap();
+        assert!(planned.joints.is_some() && planned.refused.is_none());
+        assert!(!step.difference.unwrap().agrees, "x is planned, y is done");
+        assert!((0.5..=2.0).contains(&(step.interval_s / 0.05)), "{}", step.interval_s);
+        assert!(step.frame_age_ms.is_some() && step.joint_state_age_ms.is_some() && step.planning_ms.is_some());
+    }
+}
+
+#[test]
+fn steps_that_cannot_be_compared_say_why() {
+    use NotComparedReason as Reason;
+    let mut bench = Bench::with_mode(OVER_THE_TABLE, false, Mode::Shadow);
+    let reasons = |steps: &[StepReport], reason| steps.iter().filter(|s| s.not_compared == Some(reason)).count();
+    let steps = bench.steps_until(true, None, |steps| steps.len() >= 3);
+    assert_eq!(reasons(&steps, Reason::NoGoal), steps.len(), "{steps:#?}");
+    assert!(steps.iter().all(|step| step.pose_before.is_some() && step.frame_age_ms.is_some()));
+    bench.begin_task();
+    bench.steps_until(true, None, |steps| reasons(steps, Reason::IncumbentIdle) >= 3);
+    bench.steps_until(false, None, |steps| reasons(steps, Reason::StaleFrame) >= 3);
+    bench.turning = 0.002;
+    let steps = bench.steps_until(true, Some("too fast"), |steps| compared(steps).count() >= 1);
+    let refused = compared(&steps).find_map(|step| step.planned.as_ref()?.refused.clone());
+    assert_eq!(refused.as_deref(), Some("too fast"), "what would not have been done is compared all the same");
+}
+
+#[test]
+fn a_model_that_fails_leaves_steps_without_a_plan() {
+    let mut bench = Bench::with_mode(OVER_THE_TABLE, true, Mode::Shadow);
+    bench.begin_task();
+    let without = |step: &&StepReport| step.not_compared == Some(NotComparedReason::NoPlan);
+    let steps = bench.steps_until(true, None, |steps| steps.iter().filter(without).count() >= 12);
+    assert!(steps.iter().filter(without).all(|step| step.why.as_deref().is_some_and(|why| why.contains("finite"))));
+    assert_eq!(bench.report.read().task_state, TaskState::Running, "beside another controller it goes on");
+}
+
+#[test]
+fn own_moves_are_judged_but_not_compared() {
+    let mut bench = Bench::new(OVER_THE_TABLE, false);
+    bench.turning = 0.002;
+    bench.begin_task();
+    let own = |step: &&StepReport| step.not_compared == Some(NotComparedReason::OwnMove) && step.surprise.is_some();
+    bench.steps_until(true, None, |steps| steps.iter().filter(own).count() >= 3);
 }

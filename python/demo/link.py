@@ -46,11 +46,12 @@ class Link:
 
     def __init__(self) -> None:
         """Joins the domain that the ROS variables of the environment name."""
-        self._node = Node()
-        self._commands = self._node.writer("/simulator/command", String, RELIABLE)
-        self._tasks = self._node.writer("/vjepa_planner/load_task", String, RELIABLE)
-        self._states = self._node.reader("/simulator/state", String, ALL)
-        self._statuses = self._node.reader("/vjepa_planner/status", DiagnosticStatus, ALL)
+        self.node = Node()
+        """The participant; there can be one of its kind in a process."""
+        self._commands = self.node.writer("/simulator/command", String, RELIABLE)
+        self._tasks = self.node.writer("/vjepa_planner/load_task", String, RELIABLE)
+        self._states = self.node.reader("/simulator/state", String, ALL)
+        self._statuses = self.node.reader("/vjepa_planner/status", DiagnosticStatus, ALL)
         self._camera: DataReader | None = None
         self._command_id = 0
         self.state: dict | None = None
@@ -60,7 +61,7 @@ class Link:
 
     def watch_camera(self) -> None:
         """Subscribes to the camera, for the film."""
-        self._camera = self._node.reader("/camera/image_raw", Image, NEWEST)
+        self._camera = self.node.reader("/camera/image_raw", Image, NEWEST)
 
     def connected(self) -> tuple[bool, bool]:
         """Whether simulator and node listen to the runner's commands."""

@@ -459,7 +459,7 @@ def show_results(options: Options, run: Run, progress: Progress) -> None:
     progress.say("\n".join(lines))
 
 
-def _interrupt(*_: object) -> None:
+def interrupt(*_: object) -> None:
     raise KeyboardInterrupt
 
 
@@ -468,7 +468,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = parse(arguments)
     # SIGINT too: a shell that starts a background job has it ignored.
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-        signal.signal(number, _interrupt)
+        signal.signal(number, interrupt)
     progress = Progress()
     try:
         check_files(options)

@@ -15,11 +15,12 @@ from multiprocessing.connection import Connection
 from multiprocessing.sharedctypes import SynchronizedArray
 from pathlib import Path
 
+import mujoco
 import numpy as np
 
 from .dds import ImageWriter, Node
 from .demonstration import Mover, demonstrate, write_goal_images
-from .scene import Camera, Scene, SceneSpec
+from .scene import CAMERA_NAME, Camera, Scene, SceneSpec
 
 TOPIC = "/camera/image_raw"
 FRAME_ID = "camera"
@@ -34,6 +35,30 @@ class DemonstrationRequest:
 
 
 @dataclass(frozen=True)
+class Disturbance:
+    """Something that happens to the scene as the camera shows it, and stays."""
+
+    what: str
+    """`camera`: it is bumped and turns aside; `light`: half of it goes out."""
+    degrees: float = 3.0
+
+
+DISTURBANCES = ("camera", "light")
+
+
+def disturb(scene: Scene, disturbance: Disturbance) -> None:
+    """Make it happen."""
+    if disturbance.what == "light":
+        scene.model.light_diffuse[:] *= 0.5
+        return
+    half = np.deg2rad(disturbance.degrees) / 2
+    turn = np.array((np.cos(half), 0.0, np.sin(half), 0.0))  # about the camera's upright axis
+    camera = scene.model.camera(CAMERA_NAME).id
+    before = scene.model.cam_quat[camera].copy()
+    mujoco.mju_mulQuat(scene.model.cam_quat[camera], before, turn)
+
+
+@dataclass(frozen=True)
 class DemonstrationResult:
     """Where the demonstration ended: tip and cube position [3], m. With `error`, it failed."""
 
@@ -45,8 +70,8 @@ class DemonstrationResult:
 def run(pose: SynchronizedArray, requests: Connection, rate: float) -> None:
     """Body of the process. `pose` holds the time of the snapshot (s) and then MuJoCo's qpos.
 
-    Through `requests` come demonstrations to perform and `True` or `False` to switch publishing on or off. It
-    ends when the other end is closed.
+    Through `requests` come demonstrations to perform, disturbances, and `True` or `False` to switch
+    publishing on or off. It ends when the other end is closed.
     """
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the physics process decides when to end
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
@@ -60,6 +85,8 @@ def run(pose: SynchronizedArray, requests: Connection, rate: float) -> None:
                 request = requests.recv()
                 if isinstance(request, bool):
                     enabled = request
+                elif isinstance(request, Disturbance):
+                    disturb(shown, request)
                 elif isinstance(request, DemonstrationRequest):
                     requests.send(_perform(mover, request))
         except (EOFError, OSError):
@@ -104,6 +131,10 @@ class CameraProcess:
     def enable(self, enabled: bool) -> None:
         """Publish pictures or not."""
         self._requests.send(enabled)
+
+    def disturb(self, disturbance: Disturbance) -> None:
+        """Let something happen to what the camera shows."""
+        self._requests.send(disturbance)
 
     def demonstrate(self, spec: SceneSpec, directory: Path) -> None:
         """Ask for a demonstration; `result` says when it is done."""

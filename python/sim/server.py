@@ -18,7 +18,7 @@ from types import FrameType
 
 import numpy as np
 
-from .camera_process import CameraProcess
+from .camera_process import DISTURBANCES, CameraProcess, Disturbance
 from .controller import ForwardController, Point, Rejected, TrajectoryController
 from .dds import (
     RELIABLE,
@@ -180,6 +180,11 @@ class Simulator:
                 self.camera.demonstrate(self.spec, Path(command["goal_directory"]))
             elif operation in ("stop_camera", "start_camera"):
                 self.camera.enable(operation == "start_camera")
+            elif operation == "disturb":
+                disturbance = Disturbance(str(command["what"]), float(command.get("degrees", 3.0)))
+                if disturbance.what not in DISTURBANCES:
+                    raise ValueError(f"disturbance {disturbance.what!r}: they are {', '.join(DISTURBANCES)}")
+                self.camera.disturb(disturbance)
             elif operation == "shutdown":
                 self.stopping = True
             else:

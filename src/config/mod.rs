@@ -28,6 +28,7 @@ use crate::planner::validator::ValidatorConfig;
 use crate::robot::inverse::InverseKinematicsConfig;
 use crate::ros::qos::TopicOverrides;
 use crate::safety::gate::GateConfig;
+use crate::shadow::ShadowConfig;
 use crate::world_model::runtime::RuntimeConfig;
 
 /// The group of [`Config::qos_overrides`], whose name ROS fixes.
@@ -36,8 +37,10 @@ pub const QOS_OVERRIDES: &str = "qos_overrides";
 parameters! {
     /// Everything that the node can be told.
     pub struct Config {
-        /// Whether plans become commands: `shadow` plans and reports, `active` moves the arm.
-        mode: Mode = Mode::Shadow => read_only(),
+        /// Whether plans become commands: `shadow` plans and reports, `active` moves the arm. It can be set while the node
+        /// is unconfigured, to `active` only when the gate's settings are complete; then activation needs controllers that
+        /// listen.
+        mode: Mode = Mode::Shadow => runtime(),
         /// Configure and activate at the start. If that fails, or a thread dies, the process ends with an error. Without it
         /// the node waits for the life-cycle services, and such a failure ends in `unconfigured`.
         autostart: bool = false => read_only(),
@@ -68,6 +71,8 @@ parameters! {
         validator: ValidatorConfig = ValidatorConfig::default(),
         /// Timing of steps.
         execution: Execution = Execution::default(),
+        /// Comparison of plans with what the arm does.
+        shadow: ShadowConfig = ShadowConfig::default(),
         /// Bounds that no command passes.
         safety: GateConfig,
         /// Where commands go.

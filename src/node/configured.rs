@@ -11,6 +11,8 @@ use triple_buffer::{Output, triple_buffer};
 
 use super::NodeError;
 use super::camera_info::{CameraInfoCheck, sibling_topic};
+use super::comparing::Comparing;
+use super::incumbent::IncumbentInput;
 use super::inputs::{self, InputHealth, NextFrame};
 use super::memory;
 use super::model_view::{self, SeenOutput};
@@ -18,6 +20,7 @@ use super::motion::{Heartbeat, Motion, MotionReport, Requests};
 use super::outputs::Outputs;
 use super::planning::Planning;
 use super::reconfigure::{self, Reconfigurer};
+use super::shadow::{ShadowOutputs, StepContext};
 use super::sink::Sink;
 use super::status::{Identity, PlanningReport, TaskState};
 use super::task::{self, GoalConfig, TaskMessage, TaskSource};
@@ -29,6 +32,7 @@ use crate::config::{Config, Mode};
 use crate::planner::Planner;
 use crate::robot::inverse::InverseKinematics;
 use crate::robot::joint_state::JointStateMapper;
+use crate::robot::joints::JointName;
 use crate::robot::urdf::RobotDescription;
 use crate::ros::messages::{CameraInfo, Image, JointState, Message as _, StringMessage};
 use crate::ros::port::{Port, PortError, PortExt as _, Subscription};
@@ -82,12 +86,16 @@ pub struct Configured {
     pub asked_tasks: Receiver<TaskSource>,
     /// Topics for plans and pictures.
     pub outputs: Outputs,
+    /// What is compared, step by step.
+    pub shadow: ShadowOutputs,
     /// What the model sees.
     pub seen: SeenOutput,
     /// Goals of the task given last: its number, and pictures as model input, [goals, S, S, 3].
     pub goals: (u64, Arc<[f32]>),
     /// Topics (absolute names) on which the node cannot do without the other side.
     pub needed: Vec<String>,
+    /// Of these, the controllers'; none in shadow mode.
+    pub commanded: Vec<String>,
     /// Where parameters go that change while the threads run.
     pub reconfigurer: Option<Reconfigurer>,
     /// Whether a task was given since the node was last deactivated.
@@ -139,6 +147,23 @@ impl Configured {
         let gripper_report = sink.gripper_report();
         let gate = CommandGate::new(config.safety.clone(), Arc::clone(&chain), Some(gripper.clone()), sink)?;
 
+        let (command_in, command) = triple_buffer(&None);
+        let interval_s = 1.0 / spec.rate_hz;
+        if spec.longest_context(1) < spec.longest_context(config.planner.horizon) {
+            tracing::warn!(
+                "model `{}` has no rollout of one step for this context: moves that are made get no energy and no surprise",
+                spec.name
+            );
+        }
+        let (comparing, steps) = Comparing::new(config.mode, config.shadow.clone(), interval_s, command);
+        let incumbent_topic = match config.shadow.incumbent_topic.as_str() {
+            "" => String::new(),
+            topic => resolve(topic)?,
+        };
+        let joint_names: Vec<JointName> = chain.joints().iter().map(|joint| joint.name.clone()).collect();
+        let incumbent = IncumbentInput::new(&incumbent_topic, joint_names.clone(), command_in);
+        let context = StepContext { mode: config.mode, joint_names, incumbent_topic };
+
         let (reconfigurer, changes) = reconfigure::channel(Arc::clone(config), spec.clone(), Arc::clone(clock));
         let requests = Arc::new(Requests::default());
         let heartbeat = Arc::new(Heartbeat::default());
@@ -179,10 +204,12 @@ impl Configured {
             motion: motion_of_planning,
             report,
             seen: seen_in,
+            comparing,
             heartbeat,
         };
 
         let outputs = Outputs::new(*port, &config.robot.base_frame)?;
+        let shadow = ShadowOutputs::new(*port, steps, context)?;
         let (asked_in, asked_tasks) = sync_channel(TASK_REQUESTS);
         let info_topic = match config.camera.info_topic.as_str() {
             "" => sibling_topic(&config.camera.topic),
@@ -201,13 +228,16 @@ impl Configured {
             move |m| joints_in.take(&m),
         )?);
 
-        let mut needed = vec![camera_topic, joints_topic];
+        subscriptions.extend(incumbent.subscribe(*port, config.shadow.incumbent_type)?);
+
+        let mut commanded = Vec::new();
         if config.mode == Mode::Active {
-            needed.push(resolve(&config.command.arm_topic)?);
+            commanded.push(resolve(&config.command.arm_topic)?);
             if matches!(config.command.gripper_output, GripperOutput::JointTrajectory | GripperOutput::ForwardCommand) {
-                needed.push(resolve(&config.command.gripper_topic)?);
+                commanded.push(resolve(&config.command.gripper_topic)?);
             }
         }
+        let needed = [camera_topic, joints_topic].into_iter().chain(commanded.iter().cloned()).collect();
 
         // Last, so that a failure above leaves no thread behind.
         let mut configured = Self {
@@ -223,9 +253,11 @@ impl Configured {
             next_frame,
             asked_tasks,
             outputs,
+            shadow,
             seen,
             goals: (0, Arc::default()),
             needed,
+            commanded,
             reconfigurer: Some(reconfigurer),
             has_task: false,
             preprocessor: Preprocessor::new(spec.image_size, spec.resize_filter),
@@ -345,7 +377,7 @@ fn load_model(config: &Config, progress: &(dyn Fn(&str) + Sync)) -> Result<OnnxW
 fn load_and_warm(config: &Config, progress: &dyn Fn(&str)) -> Result<OnnxWorldModel, NodeError> {
     let options = LoadOptions {
         runtime: config.inference.clone(),
-        graphs: GraphSelection::Horizon(config.planner.horizon),
+        graphs: GraphSelection::HorizonAndOne(config.planner.horizon),
         max_batch: config.planner.max_batch,
     };
     let mut model = OnnxWorldModel::load(&share::locate(&config.model), &options, &mut |line| progress(line))?;

@@ -1,4 +1,4 @@
-//! `/diagnostics`: one entry each for the node, the camera, the joint states and the planner, as ROS tools list them.
+//! `/diagnostics`: one entry each for the node, the camera, the joint states, the planner and the comparison of its plans with what is done, as ROS tools list them.
 
 use super::inputs::InputHealth;
 use super::status::{NodeView, TaskState};
@@ -11,12 +11,17 @@ const STALE_S: f64 = 1.0;
 pub fn entries(view: &NodeView<'_>) -> Vec<DiagnosticStatus> {
     let (level, message) = view.summary();
     let values = vec![KeyValue::new("lifecycle", view.lifecycle), KeyValue::new("state", view.motion.state)];
-    vec![
+    let mut entries = vec![
         entry(view, "node", level, message, values),
         input(view, "camera", view.camera, view.camera_info),
         input(view, "joint states", view.joints, None),
         planner(view),
-    ]
+    ];
+    entries.extend(view.shadow.map(|totals| {
+        let (level, message) = totals.summary(view.now);
+        entry(view, "shadow", level, message, totals.values())
+    }));
+    entries
 }
 
 /// Named as `diagnostic_updater` does.

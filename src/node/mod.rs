@@ -6,19 +6,23 @@
 
 pub mod camera_info;
 pub mod capture;
+pub mod comparing;
 pub mod configured;
 mod diagnostics;
 mod display;
 pub mod elites;
 pub mod endpoints;
+pub mod incumbent;
 pub mod inputs;
 mod memory;
+mod mode;
 pub mod model_view;
 pub mod motion;
 pub mod operator;
 pub mod outputs;
 pub mod planning;
 pub mod reconfigure;
+pub mod shadow;
 pub mod sink;
 pub mod sole_source;
 pub mod status;
@@ -34,6 +38,7 @@ use self::configured::Configured;
 use self::display::Display;
 use self::endpoints::EndpointWatch;
 use self::inputs::InputHealth;
+use self::mode::ModeSwitch;
 use self::motion::MotionReport;
 use self::operator::{GateView, Operator};
 use self::reconfigure::Running;
@@ -117,6 +122,7 @@ pub struct Node {
     config: Arc<Config>,
     parameters: ParameterServer,
     running: Running,
+    mode_switch: ModeSwitch,
     lifecycle: Lifecycle,
     /// The callback that runs.
     underway: Option<Underway>,
@@ -154,14 +160,22 @@ impl Node {
         let config = Arc::clone(settings.config());
         let port = Arc::new(OverridingPort::new(port, config.qos_overrides.clone()));
         let running = Running::default();
+        let mode_switch = ModeSwitch::default();
         let apply = Box::new({
-            let running = running.clone();
-            move |config: &_| running.apply(config)
+            let (running, mode_switch) = (running.clone(), mode_switch.clone());
+            let mut mode = config.mode;
+            move |config: &Arc<Config>| {
+                mode_switch.allow(mode, config)?;
+                running.apply(config)?;
+                mode = config.mode;
+                Ok(())
+            }
         });
         let declared_qos = port.declared();
         Ok(Self {
             parameters: ParameterServer::serve(&*port, Arc::clone(&clock), settings, declared_qos, apply)?,
             running,
+            mode_switch,
             lifecycle: Lifecycle::serve(&*port, Arc::clone(&clock))?,
             operator: Operator::serve(&*port)?,
             capture: CaptureService::serve(&*port)?,
@@ -217,6 +231,9 @@ impl Node {
         self.run_lifecycle()?;
         let now = self.clock.monotonic();
         let state = self.lifecycle.state();
+        if state == State::Unconfigured && self.underway.is_none() {
+            self.mode_switch.release();
+        }
         let gate = self.configured.as_mut().map(|c| {
             let report = c.motion.read();
             GateView { requests: &c.requests, report, mode: c.mode }
@@ -228,6 +245,7 @@ impl Node {
             while let Ok(source) = configured.asked_tasks.try_recv() {
                 configured.give(&source, &self.config.goal);
             }
+            configured.shadow.turn(now, |_step| {});
             if state == State::Active {
                 configured.outputs.show_plan(configured.planning.read());
                 let Configured { outputs, seen, goals, .. } = configured;
@@ -247,12 +265,13 @@ impl Node {
     fn show(&mut self, now: MonotonicTime) {
         let Nothing { identity, planning, motion, input } = &self.nothing;
         let gripper = self.configured.as_ref().and_then(|c| c.gripper.clone());
-        let (identity, planning, motion, camera, joints, info) = match &mut self.configured {
+        let (identity, planning, motion, camera, joints, info, shadow) = match &mut self.configured {
             Some(c) => {
                 let info = c.camera_info.problem();
-                (&c.identity, c.planning.read(), c.motion.read(), &*c.camera, &*c.joints, info)
+                let shadow = Some(c.shadow.totals());
+                (&c.identity, c.planning.read(), c.motion.read(), &*c.camera, &*c.joints, info, shadow)
             }
-            None => (identity, planning, motion, input, input, None),
+            None => (identity, planning, motion, input, input, None, None),
         };
         let lifecycle = self.lifecycle.state();
         let progress = if lifecycle == State::Configuring { self.progress.get() } else { String::new() };
@@ -269,6 +288,7 @@ impl Node {
             camera_info: info.as_deref(),
             joints,
             gripper: gripper.as_deref(),
+            shadow,
             now,
         };
         self.display.show(&view, &*self.clock);

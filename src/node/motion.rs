@@ -257,7 +257,9 @@ impl<S: CommandSink> Motion<S> {
             match (wanted.active, self.mode) {
                 (true, Mode::Active) => wanted.motion = true,
                 (true, Mode::Shadow) => {
-                    tracing::warn!("enable refused: the node runs in shadow mode; start it with mode:=active");
+                    tracing::warn!(
+                        "enable refused: the node runs in shadow mode; clean it up, set `mode` to `active` and configure it"
+                    );
                 }
                 (false, _) => tracing::warn!("enable refused: the node is not active; activate it first"),
             }

@@ -253,7 +253,9 @@ impl Operator {
 fn refuse_to_enable(node: State, gate: GateView<'_>) -> Option<Answer> {
     let reason = gate.report.reason.as_deref().unwrap_or("stopped or faulted");
     match (node, gate.mode, gate.report.state) {
-        (State::Active, Mode::Shadow, _) => Some(no("the node runs in shadow mode; start it with mode:=active")),
+        (State::Active, Mode::Shadow, _) => {
+            Some(no("the node runs in shadow mode; clean it up, set `mode` to `active` and configure it"))
+        }
         (State::Active, _, SafetyState::Faulted) => Some(no(format!("{reason}; call ~/reset first"))),
         (State::Active, ..) => None,
         _ => Some(no(format!("the node is {node}; activate it first"))),

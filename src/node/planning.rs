@@ -8,6 +8,7 @@ use nalgebra::UnitQuaternion;
 use rtrb::{Consumer, Producer};
 use triple_buffer::{Input, Output};
 
+use super::comparing::{Comparing, End, OpenStep, Seen, StepReport};
 use super::elites::Elites;
 use super::inputs::FrameOutput;
 use super::model_view::SeenInput;
@@ -15,7 +16,7 @@ use super::motion::{Heartbeat, MotionReport, Numbered};
 use super::reconfigure::{Change, Changes};
 use super::status::{PlanningReport, TaskState};
 use super::task::{LoadedTask, TaskMessage};
-use crate::clock::{Clock, MonotonicTime};
+use crate::clock::{Clock, MonotonicTime, RosTime};
 use crate::command::gripper::GripperMapping;
 use crate::config::{Execution, ExecutionMode, Mode};
 use crate::planner::goal_sequence::{Decision, GoalSequence};
@@ -29,6 +30,7 @@ use crate::robot::pose::RobotState;
 use crate::robot::singularity::Singular;
 use crate::safety::gate::Proposal;
 use crate::safety::state_machine::SafetyState;
+use crate::shadow::NotComparedReason;
 use crate::threads::give_way;
 use crate::window::{Window, WindowError};
 use crate::world_model::preprocess::{PreprocessError, Preprocessor, RgbView};
@@ -108,6 +110,8 @@ pub struct Planning {
     pub report: Input<PlanningReport>,
     /// Likewise, what the model sees.
     pub seen: SeenInput,
+    /// Likewise, step by step what was planned and what was done.
+    pub comparing: Comparing,
     /// Written at every turn of the loop: the planner is alive.
     pub heartbeat: Arc<Heartbeat>,
 }
@@ -191,6 +195,7 @@ impl Planning {
 
     /// Begins or refuses a task.
     fn take_task(&mut self, state: &mut State, message: TaskMessage) {
+        self.comparing.interrupt();
         state.failed_steps = 0;
         state.task = None;
         state.previous = None;
@@ -230,6 +235,7 @@ impl Planning {
     fn reconfigure(&mut self, state: &mut State, change: Change) {
         self.execution = change.config.execution;
         self.validator = change.config.validator;
+        self.comparing.reconfigure(&change.config.shadow);
         if let Some(planner) = change.planner {
             self.planner = planner;
             // What was planned in another space is no place to begin.
@@ -277,13 +283,20 @@ impl Planning {
             // Deadlines that are not kept are those of plans for the arm in motion.
             self.heartbeat.planned(true);
         }
-        if state.task.is_none() || !may_plan {
+        if !may_plan {
+            self.comparing.interrupt();
+            self.comparing.not_waiting();
+            return false;
+        }
+        if state.task.is_none() {
+            self.no_step(state, now, NotComparedReason::NoGoal);
             return false;
         }
         let at_rest_since = motion.motion_ends.after(Duration::from_secs_f64(self.execution.settle_ms * 1e-3));
         let while_moving = self.execution.mode == ExecutionMode::Continuous && !state.rest_first;
         let next_start = state.last_start.map(|start| start.after(self.period()));
         if now < at_rest_since && !while_moving || next_start.is_some_and(|next| now < next) {
+            self.comparing.not_waiting();
             return false;
         }
         // A frame taken while moving goes with the robot's state at its stamp.
@@ -292,15 +305,22 @@ impl Planning {
             Some(frame) if frame.number != state.last_frame && frame.captured >= usable_since => {
                 (frame.number, frame.stamp)
             }
-            _ => return false,
+            _ => {
+                self.no_step(state, now, NotComparedReason::StaleFrame);
+                return false;
+            }
         };
         // The joint state that is to go with the frame may still be on its way.
         match state.history.at(stamp) {
             Err(error @ HistoryError::TooNew { by_s }) if by_s > CLOCKS_APART_S => {
                 self.wait_because(state, &error);
+                self.no_step(state, now, NotComparedReason::StaleJointState);
                 return false;
             }
-            Err(HistoryError::TooNew { .. } | HistoryError::Empty) => return false,
+            Err(HistoryError::TooNew { .. } | HistoryError::Empty) => {
+                self.no_step(state, now, NotComparedReason::StaleJointState);
+                return false;
+            }
             _ => state.last_frame = number,
         }
         state.last_start = Some(now);
@@ -318,28 +338,131 @@ impl Planning {
         Duration::from_secs_f64(period_s)
     }
 
-    /// Plans from the frame last looked at and hands the result to the gate.
+    /// End effector at `stamp`, with the joints that it follows from.
+    fn robot_at(&self, state: &State, stamp: RosTime) -> Result<(RobotState, JointSample), HistoryError> {
+        let joints = state.history.at(stamp)?;
+        let base_from_tip = self.kinematics.chain().forward(&joints.positions);
+        let closedness = joints.gripper_position.map_or(0.0, |position| self.gripper.closedness(position));
+        Ok((RobotState::from_pose(&base_from_tip, closedness), joints))
+    }
+
+    /// End effector one model step after `stamp`, where the joint states reach so far.
+    fn one_step_after(&self, state: &State, stamp: RosTime) -> Option<RobotState> {
+        let step_ns = (1e9 / self.model.spec().rate_hz) as i64;
+        self.robot_at(state, RosTime(stamp.0.saturating_add(step_ns))).ok().map(|(robot, _)| robot)
+    }
+
+    /// Takes note, once per model step, that there is nothing to plan from.
+    fn no_step(&mut self, state: &State, now: MonotonicTime, reason: NotComparedReason) {
+        if !self.comparing.waits(now) {
+            return;
+        }
+        if let Some(open) = self.comparing.take() {
+            let end = self.one_step_after(state, open.stamp());
+            self.comparing.conclude(open, end, reason);
+        }
+        let age_ms = |since: MonotonicTime| now.since(since).as_secs_f64() * 1e3;
+        let newest = state.history.newest();
+        let frame = self.frames.newest().map(|frame| (frame.stamp, frame.captured));
+        let report = StepReport {
+            stamp: frame.map_or_else(|| self.clock.ros(), |(stamp, _)| stamp),
+            frame_age_ms: frame.map(|(_, captured)| age_ms(captured)),
+            joint_state_age_ms: newest.map(|joints| age_ms(joints.arrival)),
+            pose_before: newest.and_then(|joints| self.robot_at(state, joints.stamp).ok()).map(|(robot, _)| robot),
+            ..self.step_report(state)
+        };
+        self.comparing.idle(reason, report);
+    }
+
+    /// What every step of the present task has in common.
+    fn step_report(&self, state: &State) -> StepReport {
+        let goal = state.task.as_ref().map(|_| (Arc::clone(&state.report.task), Arc::clone(&state.report.goal)));
+        let (task, goal) = goal.unzip();
+        let (goal_index, seed) = (state.report.goal_index, self.planner.config().seed);
+        StepReport { task, goal, goal_index, seed, ..StepReport::default() }
+    }
+
+    /// One step: looks at the frame, plans, and then sees what has become of the step before.
     fn step(&mut self, state: &mut State, started: MonotonicTime) -> Result<(), StepError> {
+        let before = self.comparing.take();
+        let seen = match self.see(state, started) {
+            Ok(seen) => seen,
+            Err(error) => {
+                if let Some(open) = before {
+                    let end = self.one_step_after(state, open.stamp());
+                    self.comparing.conclude(open, end, NotComparedReason::Gap);
+                }
+                let reason = match error {
+                    StepError::State(_) => NotComparedReason::StaleJointState,
+                    _ => NotComparedReason::NoPlan,
+                };
+                let (stamp, why) = (self.frames.looked_at().stamp, Some(Arc::from(error.to_string())));
+                self.comparing.idle(reason, StepReport { stamp, why, ..self.step_report(state) });
+                return Err(error);
+            }
+        };
         let Some(task) = &mut state.task else { return Ok(()) };
+        let newest = state.window.newest().map(|(latent, _)| latent.host()).unwrap_or_default();
+        let goal_before = state.report.goal_index;
+        let goes_on = advance(task, newest, self.planner.config().energy, &mut state.report);
+        self.seen.show(state.report.task_id, state.report.goal_index, state.report.energy, &state.input);
+        let energy = Some(state.report.energy).filter(|energy| energy.is_finite());
+        let plan_id = if goes_on { state.report.plan_id + 1 } else { 0 };
+        let not_compared = (!goes_on).then_some(NotComparedReason::NoGoal);
+        let report = StepReport { energy, plan_id, not_compared, ..self.step_report(state) };
+        self.comparing.begin(report, &seen.step);
+        let planned = if goes_on { self.plan(state, started, &seen) } else { Ok(()) };
+        if let Some(open) = before {
+            self.look_back(state, open, &seen);
+        }
+        if state.report.goal_index != goal_before {
+            self.comparing.new_goal();
+        }
+        if !goes_on {
+            state.task = None;
+        }
+        planned
+    }
+
+    /// What has become of the step before, now that the frame after it is in the window.
+    fn look_back(&mut self, state: &mut State, open: OpenStep, seen: &SeenFrame) {
+        let end_of_interval = self.one_step_after(state, open.stamp());
+        let (Some(task), Some((latent, robot))) = (&state.task, state.window.newest()) else {
+            return self.comparing.conclude(open, end_of_interval, NotComparedReason::Interrupted);
+        };
+        let end = End {
+            frame: (seen.step.stamp, robot),
+            latent,
+            context: state.window.context_before(),
+            goals: &task.goals,
+            norm: self.planner.config().energy,
+        };
+        self.comparing.settle(open, &end, end_of_interval, &mut *self.model);
+    }
+
+    /// Brings the frame last looked at into the window.
+    fn see(&mut self, state: &mut State, started: MonotonicTime) -> Result<SeenFrame, StepError> {
         let frame = self.frames.looked_at();
         let (stamp, captured) = (frame.stamp, frame.captured);
         let picture = RgbView { width: frame.width as u32, height: frame.height as u32, data: &frame.rgb };
         self.preprocessor.run(picture, &mut state.input)?;
         self.model.encode(&state.input, &mut state.latent)?;
-        let joints = state.history.at(stamp)?;
-        let base_from_tip = self.kinematics.chain().forward(&joints.positions);
-        let closedness = joints.gripper_position.map_or(0.0, |position| self.gripper.closedness(position));
-        let robot = RobotState::from_pose(&base_from_tip, closedness);
+        let (robot, joints) = self.robot_at(state, stamp)?;
         state.window.push(stamp, &mut state.latent, robot)?;
-        let rotation = *task.rotation.get_or_insert(base_from_tip.rotation);
+        let joints_arrival = state.history.newest().map(|newest| newest.arrival);
+        Ok(SeenFrame { step: Seen { started, captured, stamp, joints_arrival, state: robot }, joints })
+    }
 
-        let newest = state.window.newest().map(|(latent, _)| latent.host()).unwrap_or_default();
-        let goes_on = advance(task, newest, self.planner.config().energy, &mut state.report);
-        self.seen.show(state.report.task_id, state.report.goal_index, state.report.energy, &state.input);
-        if !goes_on {
-            state.task = None;
-            return Ok(());
-        }
+    /// Plans from the newest frame in the window and hands the result to the gate.
+    fn plan(&mut self, state: &mut State, started: MonotonicTime, seen: &SeenFrame) -> Result<(), StepError> {
+        let Some(task) = &mut state.task else { return Ok(()) };
+        let SeenFrame { step: Seen { captured, stamp, state: robot, .. }, joints } = seen;
+        let (captured, stamp, robot, joints) = (*captured, *stamp, *robot, *joints);
+        // In shadow mode another may turn the end effector at will; there is nothing of ours to add up.
+        let rotation = match self.mode {
+            Mode::Active => *task.rotation.get_or_insert(robot.pose().rotation),
+            Mode::Shadow => robot.pose().rotation,
+        };
         let goal_index = task.sequence.goal();
         let Some(goal) = task.goals.get(goal_index) else { return Ok(()) };
         let context = state.window.context();
@@ -352,7 +475,9 @@ impl Planning {
         let mut observe = |batch: &CandidateBatch, evaluation: &Evaluation<'_>| state.elites.observe(batch, evaluation);
         let plan = self.planner.plan_observed(&mut *self.model, &request, &mut observe)?;
         let planned_at = self.clock.monotonic();
-        note_plan(&mut state.report, &plan, planned_at.since(started), planned_at > deadline);
+        let (took, late) = (planned_at.since(started), planned_at > deadline);
+        note_plan(&mut state.report, &plan, took, late);
+        self.comparing.planned(&plan, took.as_secs_f64() * 1e3, late);
         state.report.planned_from = robot;
         state.report.frame_stamp = stamp;
         state.report.elites = state.elites.ways(self.planner.action_space(), robot);
@@ -370,6 +495,7 @@ impl Planning {
         let newest = state.history.newest().copied().unwrap_or(joints);
         let start = self.motion_start(&joints, &newest);
         let solution = self.kinematics.solve(&target, &start.seed)?;
+        self.comparing.solved(solution.joints);
         let speed_scale = self.kinematics.speed_scale(&solution)?;
         state.report.planning_ms = self.clock.monotonic().since(started).as_secs_f64() * 1e3;
         let id = state.next_proposal;
@@ -426,19 +552,28 @@ impl Planning {
         match &failure {
             None => state.failed_steps = 0,
             Some(why) => {
+                self.comparing.refused(why);
                 state.previous = None;
                 state.failed_steps += 1;
                 tracing::warn!("step {} of goal {}: {why}", state.report.goal_step, state.report.goal);
             }
         }
         state.report.problem = failure;
-        if state.failed_steps >= MAX_FAILED_STEPS {
+        // Beside another controller nothing is at stake, and there is something to learn from such steps.
+        if state.failed_steps >= MAX_FAILED_STEPS && self.mode == Mode::Active {
             tracing::error!("task {} given up after {MAX_FAILED_STEPS} failed steps in a row", state.report.task);
             state.report.task_state = TaskState::Failed;
             state.task = None;
         }
         self.report.write(state.report.clone());
     }
+}
+
+/// A frame in the window.
+struct SeenFrame {
+    step: Seen,
+    /// Joints at its stamp.
+    joints: JointSample,
 }
 
 /// Where a motion begins.

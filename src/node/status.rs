@@ -7,6 +7,7 @@ use arrayvec::ArrayVec;
 use super::elites::{ELITES, Elite};
 use super::inputs::InputHealth;
 use super::motion::MotionReport;
+use super::shadow::ShadowTotals;
 use crate::clock::{MonotonicTime, RosTime};
 use crate::command::gripper_goals::GripperReport;
 use crate::planner::action_space::MAX_HORIZON;
@@ -169,6 +170,8 @@ pub struct NodeView<'a> {
     pub joints: &'a InputHealth,
     /// A gripper that is moved by an action.
     pub gripper: Option<&'a GripperReport>,
+    /// Planned against executed moves, since the node was configured.
+    pub shadow: Option<&'a ShadowTotals>,
     /// The monotonic clock.
     pub now: MonotonicTime,
 }
@@ -314,6 +317,7 @@ mod tests {
             camera_info: None,
             joints: &health,
             gripper: None,
+            shadow: None,
             now: MonotonicTime(1),
         }
         .status()

@@ -3,7 +3,7 @@
 //! | callback | does | fails when |
 //! |---|---|---|
 //! | configure | loads robot and model on a thread of its own, and starts the node's threads | something is missing or wrong: back to `unconfigured` |
-//! | activate | lets the gate plan and move, gives the first task | stopped: ~/reset first |
+//! | activate | lets the gate plan and move, gives the first task | stopped: ~/reset first; the mode was changed to active and no controller listens |
 //! | deactivate | brings the arm to rest, ends the task; nothing more is sent | |
 //! | cleanup, shutdown | end the threads and drop all that `configure` made | |
 //!
@@ -20,6 +20,7 @@ use super::task::TaskSource;
 use super::{Node, NodeError};
 use crate::clock::MonotonicTime;
 use crate::ros::lifecycle::{Callback, CallbackReturn, State};
+use crate::ros::port::Port as _;
 use crate::safety::state_machine::SafetyState;
 
 /// How long the gate may take to become active.
@@ -116,6 +117,9 @@ impl Node {
 
     fn configure(&mut self) -> Underway {
         self.failure.clear();
+        // In this order: a change of mode comes before and is used, or comes later and is refused.
+        self.mode_switch.fix();
+        self.config = self.parameters.config();
         let (config, port, clock) = (Arc::clone(&self.config), Arc::clone(&self.port), Arc::clone(&self.clock));
         let note = self.progress.clone();
         let thread = spawn("configure", move || {
@@ -164,11 +168,20 @@ impl Node {
     }
 
     fn activated(&mut self, from_turn: u64, until: MonotonicTime) -> Option<CallbackReturn> {
+        let in_time = self.clock.monotonic() < until;
         let Some(configured) = &mut self.configured else { return Some(CallbackReturn::Error) };
         let report = configured.motion.read();
-        let failure = match report.state {
-            _ if report.turn < from_turn && self.clock.monotonic() < until => return None,
-            SafetyState::Shadow | SafetyState::Active | SafetyState::Holding => {
+        let lack = |topic: &String| self.port.topic_info(topic).ok()?.lack();
+        let unheard = || configured.commanded.iter().find_map(lack);
+        let unheard = if self.mode_switch.is_switched() { unheard() } else { None };
+        if in_time && (report.turn < from_turn || unheard.is_some()) {
+            return None;
+        }
+        let failure = match (report.state, unheard) {
+            (SafetyState::Shadow | SafetyState::Active | SafetyState::Holding, Some(lack)) => {
+                format!("not activated: {lack}")
+            }
+            (SafetyState::Shadow | SafetyState::Active | SafetyState::Holding, None) => {
                 let begin = match (&self.config.task_file, &self.config.goal.image) {
                     (file, _) if !file.as_os_str().is_empty() => Some(TaskSource::File(file.clone())),
                     (_, image) if !image.as_os_str().is_empty() => Some(TaskSource::GoalFile(image.clone())),
@@ -180,11 +193,11 @@ impl Node {
                 }
                 return Some(CallbackReturn::Success);
             }
-            SafetyState::Faulted => {
+            (SafetyState::Faulted, _) => {
                 let reason = report.reason.as_deref().unwrap_or("stopped or faulted");
                 format!("not activated: {reason}; call ~/reset first")
             }
-            SafetyState::Inactive => "not activated: the gate does not answer".to_owned(),
+            (SafetyState::Inactive, _) => "not activated: the gate does not answer".to_owned(),
         };
         configured.requests.deactivate.store(true, Ordering::Release);
         configured.requests.wake();

@@ -30,6 +30,8 @@ pub enum GraphSelection {
     All,
     /// Those that look so many steps ahead.
     Horizon(usize),
+    /// Those as well that look one step ahead, where there are such: they judge moves that were made.
+    HorizonAndOne(usize),
 }
 
 /// How a model is loaded.
@@ -196,13 +198,16 @@ impl OnnxWorldModel {
         let wanted = |horizon| match options.graphs {
             GraphSelection::All => true,
             GraphSelection::Horizon(wanted) => horizon == wanted,
+            GraphSelection::HorizonAndOne(wanted) => horizon == wanted || horizon == 1,
         };
         let available = std::mem::take(&mut spec.rollouts);
         spec.rollouts = available.iter().copied().filter(|(_, horizon)| wanted(*horizon)).collect();
         if spec.rollouts.is_empty() {
             let wanted = match options.graphs {
                 GraphSelection::All => "any horizon".to_owned(),
-                GraphSelection::Horizon(horizon) => format!("horizon {horizon}"),
+                GraphSelection::Horizon(horizon) | GraphSelection::HorizonAndOne(horizon) => {
+                    format!("horizon {horizon}")
+                }
             };
             return Err(ModelError::NoRollout { model: spec.name, wanted, available });
         }

@@ -92,6 +92,8 @@ fn only_the_active_state_lets_anything_out() {
     rig.gate.request(Request::Activate, rig.now()).unwrap();
     refused_in(&mut rig, SafetyState::Shadow);
     assert!(rig.gate.assess(&proposal, rig.now()).is_ok(), "judged without sending");
+    let elsewhere = Proposal { planned_from: proposal.target, ..proposal };
+    assert!(rig.gate.assess(&elsewhere, rig.now()).is_ok(), "the arm may be on its way with another");
     assert_eq!(rig.sent.trajectories(), 0);
     rig.gate.request(Request::Stop, rig.now()).unwrap();
     refused_in(&mut rig, SafetyState::Faulted);

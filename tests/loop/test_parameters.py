@@ -54,7 +54,8 @@ def test_values_and_types_come_as_given_and_none_for_a_name_that_is_unknown(clie
 
 
 def test_descriptors_say_what_a_parameter_is(client: ParameterClient) -> None:
-    deadline, mode, seed = client.describe("execution.deadline_ms", "mode", "planner.seed")
+    names = ("execution.deadline_ms", "mode", "planner.seed", "model")
+    deadline, mode, seed, model = client.describe(*names)
     assert "action found" in deadline.description
     assert "ms" in deadline.additional_constraints
     assert not deadline.read_only
@@ -63,7 +64,8 @@ def test_descriptors_say_what_a_parameter_is(client: ParameterClient) -> None:
         1.0,
         600_000.0,
     )
-    assert mode.read_only
+    assert model.read_only
+    assert not mode.read_only
     assert "shadow, active" in mode.additional_constraints
     assert seed.integer_range[0].from_value == 0
 
@@ -95,7 +97,7 @@ def test_a_change_is_made_or_refused_with_a_reason(client: ParameterClient) -> N
     assert "type integer" in reasons[2]
     assert "type double" in reasons[2]
     assert "at most samples, which is 128" in reasons[3]
-    assert READ_ONLY in reasons[4]
+    assert "only while the node is unconfigured" in reasons[4]
     assert "not declared" in reasons[5]
     assert "not set" in reasons[6]
     assert "out of bounds" in reasons[7], "what does not fit the model is refused too"

@@ -126,6 +126,22 @@ def test_camera_stops_and_starts(peer: Peer) -> None:
     peer.wait(peer.images, Image)
 
 
+def test_a_bumped_camera_sees_another_picture_and_a_disturbance_that_is_unknown_is_said(peer: Peer) -> None:
+    def picture() -> np.ndarray:
+        peer.images.take(50)
+        data = peer.wait(peer.images, Image).data
+        return np.frombuffer(bytes(data), np.uint8).astype(float)
+
+    time.sleep(0.5)  # the arm has come to rest
+    before = picture()
+    assert "light" in peer.order(id=13, op="disturb", what="earthquake")["error"]
+    assert np.abs(picture() - before).mean() < 0.5
+    assert not peer.order(id=14, op="disturb", what="camera", degrees=4.0)["error"]
+    end = time.monotonic() + 5
+    while np.abs(picture() - before).mean() < 3.0:
+        assert time.monotonic() < end, "the picture stays as it was"
+
+
 def test_shutdown(peer: Peer) -> None:
     peer.commands.write(String(json.dumps({"id": 12, "op": "shutdown"})))
     assert peer.process.wait(10) == 0

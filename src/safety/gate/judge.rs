@@ -56,19 +56,20 @@ impl<S: CommandSink> CommandGate<S> {
     }
 
     /// Judges a proposal as [`CommandGate::submit`] does in the state Active, in any state and without sending or
-    /// counting anything: what shadow mode shows.
+    /// counting anything: what shadow mode shows. There, another moves the arm while this node plans; the proposal is judged
+    /// as if the arm stood where the plan begins.
     ///
     /// # Errors
     /// The [`Refusal`] that submitting would have met.
     pub fn assess(&mut self, proposal: &Proposal, now: MonotonicTime) -> Result<Accepted, Refusal> {
-        Ok(self.judge(proposal, now)?.accepted(now))
+        Ok(self.judge(proposal, now, Some(proposal.planned_from))?.accepted(now))
     }
 
     fn judge_and_send(&mut self, proposal: &Proposal, now: MonotonicTime) -> Result<Accepted, Refusal> {
         if self.state != SafetyState::Active {
             return Err(Refusal::NotActive { state: self.state });
         }
-        let judged = self.judge(proposal, now)?;
+        let judged = self.judge(proposal, now, None)?;
         match &mut self.stream {
             Some(stream) if proposal.join_at.is_none() => stream.begin(judged.course.at(now).positions, now),
             Some(_) => {}
@@ -86,14 +87,21 @@ impl<S: CommandSink> CommandGate<S> {
         Ok(judged.accepted(now))
     }
 
-    /// Every check on a proposal; leaves the checked trajectory in `self.trajectory`.
-    fn judge(&mut self, proposal: &Proposal, now: MonotonicTime) -> Result<Judged, Refusal> {
+    /// Every check on a proposal; leaves the checked trajectory in `self.trajectory`. The arm is taken to stand at
+    /// `stands_at`, or where it was measured.
+    fn judge(
+        &mut self,
+        proposal: &Proposal,
+        now: MonotonicTime,
+        stands_at: Option<JointVector>,
+    ) -> Result<Judged, Refusal> {
         self.check_numbers(proposal)?;
         self.check_ages(proposal, now)?;
         let measured = self.fresh_joints(now)?;
-        let (begins_at, start) = match proposal.join_at {
-            Some(at) => (at, self.join_state(proposal, at, &measured, now)?),
-            None => (now, MotionState::at_rest(self.start_positions(proposal, &measured, now)?)),
+        let (begins_at, start) = match (stands_at, proposal.join_at) {
+            (Some(positions), _) => (now, MotionState::at_rest(positions)),
+            (None, Some(at)) => (at, self.join_state(proposal, at, &measured, now)?),
+            (None, None) => (now, MotionState::at_rest(self.start_positions(proposal, &measured, now)?)),
         };
         let target = proposal.target;
         self.limits.check_positions(&start.positions, false)?;
@@ -106,7 +114,7 @@ impl<S: CommandSink> CommandGate<S> {
 
         let (path, limiting) = self.path(&start, target, proposal.speed_scale)?;
         let motion = Motion::new(begins_at, path);
-        let course = match (proposal.join_at, &self.course) {
+        let course = match (proposal.join_at.filter(|_| stands_at.is_none()), &self.course) {
             (Some(_), Some(course)) => course.joined_by(now, motion).ok_or(Refusal::TooLateToJoin { late_s: 0.0 })?,
             _ => Course::new(motion),
         };
