@@ -9,6 +9,7 @@ pub mod planner;
 pub mod robot;
 pub mod ros;
 pub mod safety;
+pub mod shadow;
 pub mod share;
 mod threads;
 pub mod window;
