@@ -3,6 +3,7 @@
 //! One [`ShadowStep`] per planning step says what was planned, what the arm did over the same interval, what the world
 //! model thinks of both, and how far its prediction was from what then came.
 
+pub mod log;
 mod step;
 
 pub use step::{
