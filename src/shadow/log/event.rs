@@ -1,11 +1,9 @@
 //! What a recording holds, one message at a time.
 
-use std::io::Cursor;
 use std::sync::Arc;
 
-use image::ImageReader;
-
-use crate::camera::decode::{MAX_SIDE, RawImage, to_rgb};
+use crate::camera::decode::{FrameError, RawImage, to_rgb};
+use crate::camera::encoding::Encoding;
 use crate::camera::file::Picture;
 use crate::clock::RosTime;
 use crate::ros::cdr::{self, DecodeError, Payload};
@@ -14,8 +12,8 @@ use crate::shadow::ShadowStep;
 
 /// Bytes before the content of a CDR message: byte order and options.
 const ENCAPSULATION: usize = 4;
-/// Memory that one picture may take, bytes.
-const MAX_DECODED_BYTES: u64 = 512 << 20;
+/// How a PNG file begins; another picture file is a JPEG.
+const PNG: &[u8] = b"\x89PNG";
 
 /// One message of a recording.
 #[derive(Clone, Debug)]
@@ -151,6 +149,11 @@ impl LoggedFrame {
         })
     }
 
+    /// Its type, as ROS tools print it.
+    pub fn type_name(&self) -> &'static str {
+        if self.is_compressed() { CompressedImage::TYPE } else { Image::TYPE }
+    }
+
     /// True for a picture in a file format (JPEG, PNG).
     pub fn is_compressed(&self) -> bool {
         *self.message.type_name == *CompressedImage::TYPE
@@ -172,29 +175,17 @@ impl LoggedFrame {
     /// # Errors
     /// [`MessageError`] when the message is not what its type says, or has a format that is not supported.
     pub fn rgb(&self) -> Result<Picture, MessageError> {
-        let wrong = |error: &dyn std::fmt::Display| MessageError::Picture(error.to_string());
-        if let Some(data) = self.file()? {
-            let mut reader = ImageReader::new(Cursor::new(data)).with_guessed_format().map_err(|e| wrong(&e))?;
-            let mut limits = image::Limits::default();
-            limits.max_image_width = Some(MAX_SIDE as u32);
-            limits.max_image_height = Some(MAX_SIDE as u32);
-            limits.max_alloc = Some(MAX_DECODED_BYTES);
-            reader.limits(limits);
-            let picture = reader.decode().map_err(|e| wrong(&e))?.into_rgb8();
-            let (width, height) = (picture.width() as usize, picture.height() as usize);
-            return Ok(Picture { width, height, rgb: picture.into_raw() });
-        }
-        let image: Image = self.message.decode()?;
-        let raw = RawImage {
-            width: image.width,
-            height: image.height,
-            encoding: &image.encoding,
-            step: image.step,
-            data: &image.data,
-        };
+        let wrong = |error: FrameError| MessageError::Picture(error.to_string());
         let mut rgb = Vec::new();
-        to_rgb(&raw, &mut rgb).map_err(|e| wrong(&e))?;
-        Ok(Picture { width: image.width as usize, height: image.height as usize, rgb })
+        let size = if let Some(data) = self.file()? {
+            let encoding = if data.starts_with(PNG) { Encoding::Png } else { Encoding::Jpeg };
+            to_rgb(&RawImage::file(encoding, &data), &mut rgb)
+        } else {
+            let image: Image = self.message.decode()?;
+            RawImage::try_from(&image).and_then(|raw| to_rgb(&raw, &mut rgb))
+        };
+        let (width, height) = size.map_err(wrong)?;
+        Ok(Picture { width: width as usize, height: height as usize, rgb })
     }
 }
 
