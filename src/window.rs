@@ -7,12 +7,15 @@ use crate::clock::RosTime;
 use crate::robot::pose::{Action, RobotState};
 use crate::world_model::{Context, Latent};
 
-/// Latents and states of the newest frames, oldest first, in memory that is taken once.
+/// Latents and states of the newest frames, oldest first, in memory that is taken once. It keeps one frame more than
+/// [`Self::context`] shows: with that, what was predicted before the newest frame can be compared with it.
 #[derive(Debug)]
 pub struct Window {
+    /// Frames of a context.
+    capacity: usize,
     latent_len: usize,
     max_gap_s: f64,
-    /// One for each frame that finds room; those beyond [`Self::len`] are not in use.
+    /// One for each frame that finds room; those beyond [`Self::stamps`] are not in use.
     slots: Vec<Latent>,
     states: Vec<RobotState>,
     actions: Vec<Action>,
@@ -46,13 +49,15 @@ impl Window {
     /// frames starts it anew, because what lies between was not seen, or because the clock was set back.
     pub fn new(capacity: usize, latent_len: usize, max_gap_s: f64) -> Self {
         let capacity = capacity.max(1);
+        let kept = capacity + 1;
         Self {
+            capacity,
             latent_len,
             max_gap_s,
-            slots: (0..capacity).map(|_| Latent::zeros(latent_len)).collect(),
-            states: Vec::with_capacity(capacity),
-            actions: Vec::with_capacity(capacity),
-            stamps: Vec::with_capacity(capacity),
+            slots: (0..kept).map(|_| Latent::zeros(latent_len)).collect(),
+            states: Vec::with_capacity(kept),
+            actions: Vec::with_capacity(kept),
+            stamps: Vec::with_capacity(kept),
         }
     }
 
@@ -103,9 +108,9 @@ impl Window {
         self.stamps.clear();
     }
 
-    /// Frames in the window.
+    /// Frames of the context.
     pub fn len(&self) -> usize {
-        self.stamps.len()
+        self.stamps.len().min(self.capacity)
     }
 
     /// True when no frame is in the window.
@@ -113,24 +118,41 @@ impl Window {
         self.stamps.is_empty()
     }
 
-    /// Latents, `[len]`, oldest first.
+    /// Latents of the context, `[len]`, oldest first.
     pub fn latents(&self) -> &[Latent] {
-        self.slots.get(..self.len()).unwrap_or_default()
+        self.context().latents
     }
 
-    /// States, `[len]`, oldest first.
+    /// States of the context, `[len]`, oldest first.
     pub fn states(&self) -> &[RobotState] {
-        &self.states
+        self.context().states
     }
 
-    /// Actions between neighbours, `[len − 1]`, oldest first.
+    /// Actions between neighbours in the context, `[len − 1]`, oldest first.
     pub fn actions(&self) -> &[Action] {
-        &self.actions
+        self.context().actions
     }
 
     /// What the world model predicts from.
     pub fn context(&self) -> Context<'_> {
-        Context { latents: self.latents(), states: &self.states, actions: &self.actions }
+        self.context_until(self.stamps.len())
+    }
+
+    /// What [`Self::context`] was before the newest frame; `None` when that began the window.
+    pub fn context_before(&self) -> Option<Context<'_>> {
+        let frames = self.stamps.len().checked_sub(1).filter(|frames| *frames > 0)?;
+        Some(self.context_until(frames))
+    }
+
+    /// The context that ends with the frame before number `end`.
+    fn context_until(&self, end: usize) -> Context<'_> {
+        let begin = end.saturating_sub(self.capacity);
+        let actions = begin..end.saturating_sub(1).max(begin);
+        Context {
+            latents: self.slots.get(begin..end).unwrap_or_default(),
+            states: self.states.get(begin..end).unwrap_or_default(),
+            actions: self.actions.get(actions).unwrap_or_default(),
+        }
     }
 
     /// The newest latent and state.
@@ -168,6 +190,24 @@ mod tests {
         assert_eq!(window.states(), [state(1.0), state(2.0)]);
         assert_eq!(window.actions().len(), 1);
         assert!((window.actions()[0].0[0] - 1.0).abs() < 1e-12);
+    }
+
+    #[test]
+    fn the_context_before_the_newest_frame_is_what_the_context_was() {
+        let mut window = Window::new(2, 1, 1.0);
+        assert!(window.context_before().is_none());
+        let hosts = |context: Context<'_>| -> Vec<f32> { context.latents.iter().map(|l| l.host()[0]).collect() };
+        let mut before: Option<(Vec<f32>, Vec<RobotState>, Vec<Action>)> = None;
+        for i in 0..6 {
+            push(&mut window, 0.25 * f64::from(i), &[i as f32], f64::from(i)).unwrap();
+            let found = window.context_before().map(|c| (hosts(c), c.states.to_vec(), c.actions.to_vec()));
+            assert_eq!(found, before, "frame {i}");
+            let now = window.context();
+            assert_eq!(now.latents.len(), (i as usize + 1).min(2));
+            before = Some((hosts(now), now.states.to_vec(), now.actions.to_vec()));
+        }
+        push(&mut window, 100.0, &[7.0], 0.0).unwrap();
+        assert!(window.context_before().is_none(), "after a gap");
     }
 
     #[test]

@@ -76,7 +76,8 @@ impl Action {
         self.0[6]
     }
 
-    fn rotation(&self) -> Rotation3<f64> {
+    /// Rotation, base frame.
+    pub fn rotation(&self) -> Rotation3<f64> {
         Rotation3::from_euler_angles(self.0[3], self.0[4], self.0[5])
     }
 

@@ -152,8 +152,8 @@ pub struct Alarm {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum AlarmKind {
-    /// The model expected our own move to bring the goal nearer, and it did not. Value and threshold: energy after the move
-    /// above the predicted.
+    /// The model expected our own moves to bring the goal nearer, and they did not. Value: energy promised and not seen;
+    /// threshold: how much of the promise may be missing.
     OverconfidentPlan,
     /// The same of the incumbent's move.
     OverconfidentIncumbent,
