@@ -28,6 +28,7 @@ use crate::planner::validator::ValidatorConfig;
 use crate::robot::inverse::InverseKinematicsConfig;
 use crate::ros::qos::TopicOverrides;
 use crate::safety::gate::GateConfig;
+use crate::shadow::recorder::RecordingConfig;
 use crate::world_model::runtime::RuntimeConfig;
 
 /// The group of [`Config::qos_overrides`], whose name ROS fixes.
@@ -72,6 +73,8 @@ parameters! {
         safety: GateConfig,
         /// Where commands go.
         command: Command,
+        /// The recording of what the planner sees, plans and is told.
+        recording: RecordingConfig = RecordingConfig::default(),
     }
 }
 

@@ -6,6 +6,7 @@
 pub mod alarm;
 pub mod comparison;
 pub mod log;
+pub mod recorder;
 mod step;
 
 pub use step::{
