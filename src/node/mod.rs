@@ -19,6 +19,7 @@ pub mod operator;
 pub mod outputs;
 pub mod planning;
 pub mod reconfigure;
+pub mod recording;
 pub mod sink;
 pub mod sole_source;
 pub mod status;
@@ -52,6 +53,7 @@ use crate::ros::port::{Port, PortError, PublishError, Publisher};
 use crate::ros::qos_overrides::OverridingPort;
 use crate::ros::rosout::RosoutLines;
 use crate::safety::gate::GateConfigError;
+use crate::shadow::recorder::{Recorder, RecorderError};
 use crate::world_model::ModelError;
 
 /// Time between two looks at what has come and what is to be reported.
@@ -90,6 +92,9 @@ pub enum NodeError {
     /// Two tasks to begin with.
     #[error("`task_file` and `goal.image` are both set; choose one")]
     TwoTasks,
+    /// The recording.
+    #[error(transparent)]
+    Recorder(#[from] RecorderError),
     /// The middleware.
     #[error(transparent)]
     Port(#[from] PortError),
@@ -246,6 +251,7 @@ impl Node {
     /// Publishes status and diagnostics, when something has changed or it is time to.
     fn show(&mut self, now: MonotonicTime) {
         let Nothing { identity, planning, motion, input } = &self.nothing;
+        let recorder = self.configured.as_ref().and_then(|c| c.recorder.as_ref()).map(Recorder::handle);
         let (identity, planning, motion, camera, joints, info) = match &mut self.configured {
             Some(c) => {
                 let info = c.camera_info.problem();
@@ -253,6 +259,7 @@ impl Node {
             }
             None => (identity, planning, motion, input, input, None),
         };
+        let recording = recorder.as_ref().map(|handle| &**handle.stats());
         let lifecycle = self.lifecycle.state();
         let progress = if lifecycle == State::Configuring { self.progress.get() } else { String::new() };
         let view = NodeView {
@@ -267,9 +274,10 @@ impl Node {
             camera,
             camera_info: info.as_deref(),
             joints,
+            recording,
             now,
         };
-        self.display.show(&view, &*self.clock);
+        self.display.show(&view, &*self.clock, recorder.as_ref());
     }
 
     /// Brings the arm to rest, ends the threads and leaves the network. Waits for a model that is being loaded.

@@ -17,7 +17,7 @@ use super::status::{PlanningReport, TaskState};
 use super::task::{LoadedTask, TaskMessage};
 use crate::clock::{Clock, MonotonicTime};
 use crate::command::gripper::GripperMapping;
-use crate::config::{Execution, ExecutionMode, Mode};
+use crate::config::{Config, Execution, ExecutionMode, Mode};
 use crate::planner::goal_sequence::{Decision, GoalSequence};
 use crate::planner::optimizer::{CandidateBatch, Evaluation};
 use crate::planner::validator::{ValidatorConfig, Verdict, validate};
@@ -29,6 +29,7 @@ use crate::robot::pose::RobotState;
 use crate::robot::singularity::Singular;
 use crate::safety::gate::Proposal;
 use crate::safety::state_machine::SafetyState;
+use crate::shadow::recorder::{LatentOf, PlanTap};
 use crate::threads::give_way;
 use crate::window::{Window, WindowError};
 use crate::world_model::preprocess::{PreprocessError, Preprocessor, RgbView};
@@ -110,6 +111,10 @@ pub struct Planning {
     pub seen: SeenInput,
     /// Written at every turn of the loop: the planner is alive.
     pub heartbeat: Arc<Heartbeat>,
+    /// The settings in force, as plans are recorded with them.
+    pub config: Arc<Config>,
+    /// To the recorder, when there is one.
+    pub recorder: Option<PlanTap>,
 }
 
 /// Working memory and position in the task.
@@ -228,6 +233,7 @@ impl Planning {
 
     /// Goes on with other settings; called between plans.
     fn reconfigure(&mut self, state: &mut State, change: Change) {
+        self.config = Arc::clone(&change.config);
         self.execution = change.config.execution;
         self.validator = change.config.validator;
         if let Some(planner) = change.planner {
@@ -330,6 +336,9 @@ impl Planning {
         let base_from_tip = self.kinematics.chain().forward(&joints.positions);
         let closedness = joints.gripper_position.map_or(0.0, |position| self.gripper.closedness(position));
         let robot = RobotState::from_pose(&base_from_tip, closedness);
+        if let Some(recorder) = &mut self.recorder {
+            recorder.latent(LatentOf::Frame(stamp), state.latent.host());
+        }
         state.window.push(stamp, &mut state.latent, robot)?;
         let rotation = *task.rotation.get_or_insert(base_from_tip.rotation);
 
@@ -352,6 +361,11 @@ impl Planning {
         let mut observe = |batch: &CandidateBatch, evaluation: &Evaluation<'_>| state.elites.observe(batch, evaluation);
         let plan = self.planner.plan_observed(&mut *self.model, &request, &mut observe)?;
         let planned_at = self.clock.monotonic();
+        if let Some(recorder) = &mut self.recorder {
+            let goal_number = (state.report.task_id, goal_index);
+            recorder.goal(goal_number, goal.host());
+            recorder.plan(&self.config, goal_number, state.window.stamps(), &request, &plan);
+        }
         note_plan(&mut state.report, &plan, planned_at.since(started), planned_at > deadline);
         state.report.planned_from = robot;
         state.report.frame_stamp = stamp;

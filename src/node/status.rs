@@ -13,6 +13,7 @@ use crate::robot::pose::{Action, RobotState};
 use crate::ros::lifecycle::State;
 use crate::ros::messages::{DiagnosticStatus, KeyValue};
 use crate::safety::state_machine::SafetyState;
+use crate::shadow::recorder::RecorderStats;
 
 /// What has become of the task.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -166,6 +167,8 @@ pub struct NodeView<'a> {
     pub camera_info: Option<&'a str>,
     /// The joint states.
     pub joints: &'a InputHealth,
+    /// The recorder, when there is one.
+    pub recording: Option<&'a RecorderStats>,
     /// The monotonic clock.
     pub now: MonotonicTime,
 }
@@ -280,6 +283,8 @@ impl NodeView<'_> {
                 KeyValue::new("model", &identity.model),
                 KeyValue::new("provider", &identity.provider),
                 KeyValue::new("provider_fallback", &identity.provider_fallback),
+                KeyValue::new("recording", self.recording.map(RecorderStats::state).unwrap_or_default()),
+                KeyValue::new("recording_dropped", self.recording.map_or(0, RecorderStats::dropped)),
                 KeyValue::new("frame_age_ms", age_ms(camera)),
                 KeyValue::new("joint_state_age_ms", age_ms(joints)),
             ],
@@ -306,6 +311,7 @@ mod tests {
             camera: &health,
             camera_info: None,
             joints: &health,
+            recording: None,
             now: MonotonicTime(1),
         }
         .status()
