@@ -7,6 +7,7 @@ pub mod alarm;
 pub mod comparison;
 pub mod log;
 pub mod recorder;
+pub mod replay;
 mod step;
 
 pub use step::{
