@@ -168,7 +168,7 @@ fn only_what_is_wanted_comes() {
     let mut part = LogReader::open(&path).unwrap().between(RosTime(1015), RosTime(1022));
     assert_eq!(times(&mut part), (1015..=1022).collect::<Vec<_>>());
     let mut none = LogReader::open(&path).unwrap().only(|topic, _| topic != "/joint_states");
-    assert_eq!(times(&mut none), []);
+    assert!(times(&mut none).is_empty());
     let mut all = LogReader::open(&path).unwrap().only(|_, kind| kind == JointState::TYPE);
     assert_eq!(times(&mut all).len(), 40);
 }

@@ -25,7 +25,7 @@ pub enum ReplayError {
     Log(#[from] LogError),
     /// A recorded or given configuration.
     #[error(transparent)]
-    Config(#[from] ConfigError),
+    Config(Box<ConfigError>),
     /// The planner's settings.
     #[error(transparent)]
     Planner(#[from] PlannerConfigError),
@@ -56,4 +56,11 @@ pub enum ReplayError {
         /// What is missing, and what to do.
         reason: String,
     },
+}
+
+impl From<ConfigError> for ReplayError {
+    fn from(error: ConfigError) -> Self {
+        // It is much larger than the others.
+        Self::Config(Box::new(error))
+    }
 }
