@@ -92,7 +92,7 @@ fn record(directory: &Path, config: &Arc<Config>, latents: Latents) -> (PathBuf,
         let mut batches = 0;
         let mut observe = |_: &CandidateBatch, _: &Evaluation<'_>| {
             batches += 1;
-            if plan_id % 2 == 0 && batches == 2 {
+            if plan_id % 2 == 0 && batches == 1 {
                 clock.0.store(2000, Ordering::Relaxed);
             }
         };

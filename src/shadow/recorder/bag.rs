@@ -64,6 +64,14 @@ impl Bag {
         Ok(file)
     }
 
+    /// Takes back the newest file, which could not be begun.
+    pub fn discard_last(&mut self) {
+        if let Some(file) = self.files.pop() {
+            // If it stays, the next one cannot be made either, and that is said.
+            let _gone = std::fs::remove_file(self.folder.join(file.name));
+        }
+    }
+
     /// Counts a message in the newest file.
     pub fn count(&mut self, topic: &str, type_name: &str, log_time: u64) {
         if let Some(file) = self.files.last_mut() {

@@ -378,6 +378,15 @@ impl Worker {
     }
 
     fn open(&mut self, now: MonotonicTime) -> Result<(), McapError> {
+        let before = self.bag.files.len();
+        let opened = self.open_next(now);
+        if opened.is_err() && self.bag.files.len() > before {
+            self.bag.discard_last();
+        }
+        opened
+    }
+
+    fn open_next(&mut self, now: MonotonicTime) -> Result<(), McapError> {
         let sizes = Sizes { stats: Arc::clone(&self.stats), opened: now };
         let mut file = OpenFile::create(&mut self.bag, sizes)?;
         file.facts(METADATA, &self.identity.facts)?;
