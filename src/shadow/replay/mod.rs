@@ -31,14 +31,14 @@ pub enum ReplayError {
     Planner(#[from] PlannerConfigError),
     /// The model.
     #[error(transparent)]
-    Model(#[from] ModelError),
+    Model(Box<ModelError>),
     /// A plan.
     #[error("plan {plan_id}: {source}")]
     Plan {
         /// Its number.
         plan_id: u64,
         /// What the planner says.
-        source: PlanError,
+        source: Box<PlanError>,
     },
     /// The new recording cannot be written.
     #[error("{}: {reason}; name another folder with -o", path.display())]
@@ -60,7 +60,13 @@ pub enum ReplayError {
 
 impl From<ConfigError> for ReplayError {
     fn from(error: ConfigError) -> Self {
-        // It is much larger than the others.
+        // Much larger than the others, as those of models and plans.
         Self::Config(Box::new(error))
+    }
+}
+
+impl From<ModelError> for ReplayError {
+    fn from(error: ModelError) -> Self {
+        Self::Model(Box::new(error))
     }
 }

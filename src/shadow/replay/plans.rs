@@ -124,7 +124,7 @@ pub fn reproduce(
             };
             let plan = planner
                 .plan_observed(model, &request.plan_request(Some(DEADLINE)), &mut observe)
-                .map_err(|source| ReplayError::Plan { plan_id: record.plan_id, source })?;
+                .map_err(|source| ReplayError::Plan { plan_id: record.plan_id, source: Box::new(source) })?;
             same = is_same(record, &plan);
             if same || record.batches < 2 {
                 break;
@@ -163,7 +163,7 @@ pub fn replan(
         let began = watch.monotonic();
         let plan = planner
             .plan(model, &request.plan_request(None))
-            .map_err(|source| ReplayError::Plan { plan_id: request.record.plan_id, source })?;
+            .map_err(|source| ReplayError::Plan { plan_id: request.record.plan_id, source: Box::new(source) })?;
         let took_s = watch.monotonic().since(began).as_secs_f64();
         outcome.plans += 1;
         outcome.replayed_s += took_s;
