@@ -40,6 +40,8 @@ SETTINGS = {
     "arm_topic": Setting("command.arm_topic", "topic of the arm's controller"),
     "gripper_topic": Setting("command.gripper_topic", "topic of the gripper's controller"),
     "goal_image": Setting("goal.image", "picture of what is to be reached"),
+    "record": Setting("recording.enabled", "record as MCAP", ["", "true", "false"], bool),
+    "record_to": Setting("recording.directory", "where recordings are made, each in a folder of its own"),
     "use_sim_time": Setting("use_sim_time", "ROS time from /clock", ["", "true", "false"], bool),
     "autostart": Setting(
         "autostart",

@@ -4,19 +4,33 @@
 /// wants too.
 const GIVEN_WAY: i32 = 10;
 
+/// The same for what may wait as long as it takes.
+const LAST: i32 = 19;
+
 /// The calling thread gives way to those that must answer at once: the command gate and the middleware, which need little
 /// time. Without this a stop waits for a scheduler's turn when planning uses all cores (`benches/stop_latency.py`).
 /// Threads that it makes afterwards inherit it. Needs no privilege; does nothing where threads have no priority of
 /// their own.
 pub fn give_way() {
+    lower_to(GIVEN_WAY, "planning", "a stop may take longer");
+}
+
+/// The calling thread gives way to planning, too: it works when nobody else wants the core.
+pub fn stay_behind() {
+    lower_to(LAST, "recording", "plans may take longer");
+}
+
+fn lower_to(nice: i32, what: &str, consequence: &str) {
     #[cfg(target_os = "linux")]
     {
         // Linux takes the number of a thread where POSIX has that of a process.
         let this = rustix::thread::gettid();
-        if let Err(error) = rustix::process::setpriority_process(Some(this), GIVEN_WAY) {
-            tracing::warn!("the priority of planning cannot be lowered: {error}; a stop may take longer");
+        if let Err(error) = rustix::process::setpriority_process(Some(this), nice) {
+            tracing::warn!("the priority of {what} cannot be lowered: {error}; {consequence}");
         }
     }
+    #[cfg(not(target_os = "linux"))]
+    let _ = (nice, what, consequence);
 }
 
 #[cfg(all(test, target_os = "linux"))]

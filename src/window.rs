@@ -133,6 +133,11 @@ impl Window {
         self.context().actions
     }
 
+    /// Stamps of the context's frames, `[len]`, oldest first.
+    pub fn stamps(&self) -> &[RosTime] {
+        self.stamps.get(self.stamps.len().saturating_sub(self.capacity)..).unwrap_or_default()
+    }
+
     /// What the world model predicts from.
     pub fn context(&self) -> Context<'_> {
         self.context_until(self.stamps.len())

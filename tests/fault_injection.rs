@@ -203,6 +203,8 @@ impl Assembly {
             execution: Execution { mode, settle_ms: 20.0, deadline_ms: 100.0, ..Execution::default() },
             validator: ValidatorConfig::default(),
             changes,
+            config: Arc::clone(settings.config()),
+            recorder: None,
             frames: frames_out,
             joints: joints_out.queue,
             tasks: tasks_out,

@@ -171,6 +171,8 @@ impl Bench {
             execution: Execution::default(),
             validator: ValidatorConfig::default(),
             changes,
+            config: Arc::clone(settings.config()),
+            recorder: None,
             frames,
             joints: joints.queue,
             tasks: tasks_out,

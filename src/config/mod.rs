@@ -29,6 +29,7 @@ use crate::robot::inverse::InverseKinematicsConfig;
 use crate::ros::qos::TopicOverrides;
 use crate::safety::gate::GateConfig;
 use crate::shadow::ShadowConfig;
+use crate::shadow::recorder::RecordingConfig;
 use crate::world_model::runtime::RuntimeConfig;
 
 /// The group of [`Config::qos_overrides`], whose name ROS fixes.
@@ -77,6 +78,8 @@ parameters! {
         safety: GateConfig,
         /// Where commands go.
         command: Command,
+        /// The recording of what the planner sees, plans and is told.
+        recording: RecordingConfig = RecordingConfig::default(),
     }
 }
 

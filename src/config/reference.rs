@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::fmt::Write as _;
 use std::path::Path;
 
-use super::parameter::{Descriptor, ParameterValue, Table};
+use super::parameter::{Descriptor, Parameter as _, ParameterValue, Spec, Table, Values};
 use super::{Config, ConfigError, Settings};
 
 /// What is the shipped arm's, on top of the defaults.
@@ -47,6 +47,17 @@ pub fn yaml(settings: &Settings) -> String {
         }
         let _ = writeln!(out, "{indent}{last}: {value}");
         open = path;
+    }
+    out
+}
+
+/// A parameter file with all values of `config`, one a line by their full names: what a program keeps to read again.
+pub fn of_config(config: &Config) -> String {
+    let mut values = Values::new();
+    config.write(&mut values, "", &Spec::default());
+    let mut out = String::from("/**:\n  ros__parameters:\n");
+    for (name, value) in &values {
+        let _ = writeln!(out, "    {name}: {value}");
     }
     out
 }

@@ -20,10 +20,12 @@ use super::motion::{Heartbeat, Motion, MotionReport, Requests};
 use super::outputs::Outputs;
 use super::planning::Planning;
 use super::reconfigure::{self, Reconfigurer};
+use super::recording;
 use super::shadow::{ShadowOutputs, StepContext};
 use super::sink::Sink;
 use super::status::{Identity, PlanningReport, TaskState};
 use super::task::{self, GoalConfig, TaskMessage, TaskSource};
+use crate::camera::decode::RawImage;
 use crate::clock::Clock;
 use crate::command::gripper::GripperMapping;
 use crate::command::gripper_goals::GripperReport;
@@ -38,6 +40,7 @@ use crate::ros::messages::{CameraInfo, Image, JointState, Message as _, StringMe
 use crate::ros::port::{Port, PortError, PortExt as _, Subscription};
 use crate::ros::qos::QosProfile;
 use crate::safety::gate::CommandGate;
+use crate::shadow::recorder::Recorder;
 use crate::share;
 use crate::threads::give_way;
 use crate::world_model::preprocess::Preprocessor;
@@ -100,6 +103,8 @@ pub struct Configured {
     pub reconfigurer: Option<Reconfigurer>,
     /// Whether a task was given since the node was last deactivated.
     pub has_task: bool,
+    /// The recording. Ends with this.
+    pub recorder: Option<Recorder>,
     preprocessor: Preprocessor,
     tasks: SyncSender<TaskMessage>,
     threads: Vec<(&'static str, JoinHandle<()>)>,
@@ -134,6 +139,9 @@ impl Configured {
         let resolve = |topic: &str| port.resolve(topic).map_err(|error| NodeError::Port(PortError::Name(error)));
         let camera_topic = resolve(&config.camera.topic)?;
         let joints_topic = resolve(&config.robot.joint_states_topic)?;
+        let mut recorder = recording::start(around, &spec, &identity, &camera_topic)?;
+        let tape = recorder.as_ref().map(Recorder::handle);
+        let mut frame_tap = recorder.as_mut().and_then(Recorder::take_frame_tap);
         let (frame_in, frames) = inputs::frames(&camera_topic, Arc::clone(clock));
         let camera_info = Arc::new(CameraInfoCheck::default());
         let (mut frame_in, next_frame) = frame_in.with_info(Arc::clone(&camera_info)).with_copies();
@@ -206,10 +214,12 @@ impl Configured {
             seen: seen_in,
             comparing,
             heartbeat,
+            config: Arc::clone(config),
+            recorder: recorder.as_mut().and_then(Recorder::take_plan_tap),
         };
 
-        let outputs = Outputs::new(*port, &config.robot.base_frame)?;
-        let shadow = ShadowOutputs::new(*port, steps, context)?;
+        let shadow = ShadowOutputs::new(*port, steps, context, tape.clone())?;
+        let outputs = Outputs::new(*port, &config.robot.base_frame, tape.clone())?;
         let (asked_in, asked_tasks) = sync_channel(TASK_REQUESTS);
         let info_topic = match config.camera.info_topic.as_str() {
             "" => sibling_topic(&config.camera.topic),
@@ -217,16 +227,29 @@ impl Configured {
         };
         let info = Arc::clone(&camera_info);
         let mut subscriptions = subscribe_tasks(*port, &asked_in)?;
-        subscriptions.push(
-            port.subscribe::<CameraInfo>(&info_topic, QosProfile::SENSOR_DATA, move |m| info.saw_info(&m.message))?,
-        );
-        subscriptions
-            .push(port.subscribe::<Image>(&config.camera.topic, QosProfile::SENSOR_DATA, move |m| frame_in.take(&m))?);
+        let offer_info = recording::to_tape::<CameraInfo>(&tape, resolve(&info_topic)?);
+        subscriptions.push(port.subscribe::<CameraInfo>(&info_topic, QosProfile::SENSOR_DATA, move |m| {
+            offer_info(&m.message);
+            info.saw_info(&m.message);
+        })?);
+        subscriptions.push(port.subscribe::<Image>(&config.camera.topic, QosProfile::SENSOR_DATA, move |m| {
+            frame_in.take(&m);
+            if let (Some(tap), Ok(picture)) = (&mut frame_tap, RawImage::try_from(&m.message)) {
+                tap.offer(m.message.header.stamp.into(), &m.message.header.frame_id, &picture);
+            }
+        })?);
+        let offer_joints = recording::to_tape::<JointState>(&tape, joints_topic.clone());
         subscriptions.push(port.subscribe::<JointState>(
             &config.robot.joint_states_topic,
             QosProfile::SENSOR_DATA,
-            move |m| joints_in.take(&m),
+            move |m| {
+                joints_in.take(&m);
+                offer_joints(&m.message);
+            },
         )?);
+        if let Some(tape) = tape.as_ref().filter(|_| config.mode == Mode::Shadow) {
+            subscriptions.extend(recording::commands(*port, config, tape)?);
+        }
 
         subscriptions.extend(incumbent.subscribe(*port, config.shadow.incumbent_type)?);
 
@@ -260,6 +283,7 @@ impl Configured {
             commanded,
             reconfigurer: Some(reconfigurer),
             has_task: false,
+            recorder,
             preprocessor: Preprocessor::new(spec.image_size, spec.resize_filter),
             tasks: tasks_in,
             threads: Vec::new(),
@@ -289,6 +313,9 @@ impl Configured {
         });
         self.goals = (self.goals.0 + 1, task.as_ref().map(|loaded| Arc::clone(&loaded.pictures)).unwrap_or_default());
         self.has_task = true;
+        if let (Some(recorder), Ok(loaded)) = (&self.recorder, &task) {
+            recording::goals(&recorder.handle(), self.goals.0, loaded);
+        }
         self.send(&source.name(), task)
     }
 

@@ -3,6 +3,7 @@
 use super::inputs::InputHealth;
 use super::status::{NodeView, TaskState};
 use crate::ros::messages::{DiagnosticStatus, KeyValue};
+use crate::shadow::recorder::{RecorderState, RecorderStats};
 
 /// An input that is older counts as stale, s. Commands have stricter limits of their own (the watchdog's).
 const STALE_S: f64 = 1.0;
@@ -21,7 +22,24 @@ pub fn entries(view: &NodeView<'_>) -> Vec<DiagnosticStatus> {
         let (level, message) = totals.summary(view.now);
         entry(view, "shadow", level, message, totals.values())
     }));
+    entries.extend(view.recording.map(|stats| recorder(view, stats)));
     entries
+}
+
+fn recorder(view: &NodeView<'_>, stats: &RecorderStats) -> DiagnosticStatus {
+    let (state, dropped) = (stats.state(), stats.dropped());
+    let (level, message) = match state {
+        RecorderState::Recording if dropped == 0 => (DiagnosticStatus::OK, state.to_string()),
+        RecorderState::Recording => (DiagnosticStatus::WARN, format!("{dropped} messages were not recorded")),
+        RecorderState::Off | RecorderState::DiskFull { .. } => (DiagnosticStatus::WARN, state.to_string()),
+        RecorderState::Failed(_) => (DiagnosticStatus::ERROR, state.to_string()),
+    };
+    let values = vec![
+        KeyValue::new("written", stats.written()),
+        KeyValue::new("dropped", dropped),
+        KeyValue::new("megabytes", format!("{:.1}", stats.bytes() as f64 * 1e-6)),
+    ];
+    entry(view, "recorder", level, message, values)
 }
 
 /// Named as `diagnostic_updater` does.

@@ -1,5 +1,6 @@
 //! When status and diagnostics are published.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use super::diagnostics;
@@ -11,6 +12,7 @@ use crate::ros::messages::{DiagnosticArray, DiagnosticStatus, Header};
 use crate::ros::port::{Port, PortError, PortExt as _, Publisher};
 use crate::ros::qos::QosProfile;
 use crate::safety::state_machine::SafetyState;
+use crate::shadow::recorder::RecorderHandle;
 
 /// Longest time between two status messages.
 const STATUS_PERIOD: Duration = Duration::from_millis(200);
@@ -20,6 +22,7 @@ const DIAGNOSTICS_PERIOD: Duration = Duration::from_secs(1);
 /// The publishers, and what they last said.
 pub(super) struct Display {
     status: Publisher<DiagnosticStatus>,
+    status_topic: Arc<str>,
     diagnostics: Publisher<DiagnosticArray>,
     shown: Option<Change>,
     last_status: Option<MonotonicTime>,
@@ -37,8 +40,10 @@ struct Change {
 
 impl Display {
     pub(super) fn new(port: &dyn Port) -> Result<Self, PortError> {
+        let status = port.publisher("~/status", QosProfile::DEFAULT)?;
         Ok(Self {
-            status: port.publisher("~/status", QosProfile::DEFAULT)?,
+            status_topic: Arc::from(status.topic()),
+            status,
             diagnostics: port.publisher("/diagnostics", QosProfile::DEFAULT)?,
             shown: None,
             last_status: None,
@@ -46,8 +51,8 @@ impl Display {
         })
     }
 
-    /// Publishes what is due.
-    pub(super) fn show(&mut self, view: &NodeView<'_>, clock: &dyn Clock) {
+    /// Publishes what is due; status is recorded as well.
+    pub(super) fn show(&mut self, view: &NodeView<'_>, clock: &dyn Clock, recorder: Option<&RecorderHandle>) {
         let due = |last: Option<MonotonicTime>, period| last.is_none_or(|last| view.now.since(last) >= period);
         let planning = view.planning;
         let change = Change {
@@ -57,7 +62,11 @@ impl Display {
             task: (planning.task_id, planning.task_state, planning.goal_index),
         };
         if self.shown.as_ref() != Some(&change) || due(self.last_status, STATUS_PERIOD) {
-            report_failure(self.status.publish(&view.status()));
+            let status = view.status();
+            report_failure(self.status.publish(&status));
+            if let Some(recorder) = recorder {
+                recorder.offer_message(&self.status_topic, &status);
+            }
             self.shown = Some(change);
             self.last_status = Some(view.now);
         }

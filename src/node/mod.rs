@@ -22,6 +22,7 @@ pub mod operator;
 pub mod outputs;
 pub mod planning;
 pub mod reconfigure;
+pub mod recording;
 pub mod shadow;
 pub mod sink;
 pub mod sole_source;
@@ -57,6 +58,7 @@ use crate::ros::port::{Port, PortError, PublishError, Publisher};
 use crate::ros::qos_overrides::OverridingPort;
 use crate::ros::rosout::RosoutLines;
 use crate::safety::gate::GateConfigError;
+use crate::shadow::recorder::{Recorder, RecorderError};
 use crate::world_model::ModelError;
 
 /// Time between two looks at what has come and what is to be reported.
@@ -95,6 +97,9 @@ pub enum NodeError {
     /// Two tasks to begin with.
     #[error("`task_file` and `goal.image` are both set; choose one")]
     TwoTasks,
+    /// The recording.
+    #[error(transparent)]
+    Recorder(#[from] RecorderError),
     /// The middleware.
     #[error(transparent)]
     Port(#[from] PortError),
@@ -245,7 +250,7 @@ impl Node {
             while let Ok(source) = configured.asked_tasks.try_recv() {
                 configured.give(&source, &self.config.goal);
             }
-            configured.shadow.turn(now, |_step| {});
+            configured.shadow.turn(now);
             if state == State::Active {
                 configured.outputs.show_plan(configured.planning.read());
                 let Configured { outputs, seen, goals, .. } = configured;
@@ -266,6 +271,7 @@ impl Node {
         let Nothing { identity, planning, motion, input } = &self.nothing;
         let gripper = self.configured.as_ref().and_then(|c| c.gripper.clone());
         let (identity, planning, motion, camera, joints, info, shadow) = match &mut self.configured {
+        let recorder = self.configured.as_ref().and_then(|c| c.recorder.as_ref()).map(Recorder::handle);
             Some(c) => {
                 let info = c.camera_info.problem();
                 let shadow = Some(c.shadow.totals());
@@ -273,6 +279,7 @@ impl Node {
             }
             None => (identity, planning, motion, input, input, None, None),
         };
+        let recording = recorder.as_ref().map(|handle| &**handle.stats());
         let lifecycle = self.lifecycle.state();
         let progress = if lifecycle == State::Configuring { self.progress.get() } else { String::new() };
         let view = NodeView {
@@ -289,9 +296,10 @@ impl Node {
             joints,
             gripper: gripper.as_deref(),
             shadow,
+            recording,
             now,
         };
-        self.display.show(&view, &*self.clock);
+        self.display.show(&view, &*self.clock, recorder.as_ref());
     }
 
     /// Brings the arm to rest, ends the threads and leaves the network. Waits for a model that is being loaded.

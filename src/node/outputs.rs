@@ -1,6 +1,7 @@
 //! What the node shows of its plans: `~/plan`, `~/elites`, `~/model_view` and `~/model_view/compressed`. Published while the
 //! node is active only.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use super::elites::Elite;
@@ -14,6 +15,7 @@ use crate::ros::messages::{
 };
 use crate::ros::port::{Port, PortError, PortExt as _, Publisher};
 use crate::ros::qos::QosProfile;
+use crate::shadow::recorder::RecorderHandle;
 
 /// Shortest time between two pictures.
 const VIEW_PERIOD: Duration = Duration::from_millis(200);
@@ -26,6 +28,8 @@ const END_SIZE_M: f64 = 0.005;
 pub struct Outputs {
     base_frame: String,
     plan: Publisher<Path>,
+    plan_topic: Arc<str>,
+    recorder: Option<RecorderHandle>,
     elites: Publisher<MarkerArray>,
     plain_view: Publisher<Image>,
     view: Publisher<CompressedImage>,
@@ -34,14 +38,17 @@ pub struct Outputs {
 }
 
 impl Outputs {
-    /// Publishers for plans in the frame `base_frame`.
+    /// Publishers for plans in the frame `base_frame`; plans are recorded as well.
     ///
     /// # Errors
     /// [`PortError`] when the middleware refuses.
-    pub fn new(port: &dyn Port, base_frame: &str) -> Result<Self, PortError> {
+    pub fn new(port: &dyn Port, base_frame: &str, recorder: Option<RecorderHandle>) -> Result<Self, PortError> {
+        let plan = port.publisher("~/plan", QosProfile::DEFAULT)?;
         Ok(Self {
             base_frame: base_frame.to_owned(),
-            plan: port.publisher("~/plan", QosProfile::DEFAULT)?,
+            plan_topic: Arc::from(plan.topic()),
+            plan,
+            recorder,
             elites: port.publisher("~/elites", QosProfile::DEFAULT)?,
             plain_view: port.publisher("~/model_view", QosProfile::DEFAULT.with_depth(1))?,
             view: port.publisher("~/model_view/compressed", QosProfile::DEFAULT.with_depth(1))?,
@@ -57,7 +64,11 @@ impl Outputs {
         }
         self.shown_plan = report.plan_id;
         let header = self.header(report.frame_stamp);
-        report_failure(self.plan.publish(&path(report, &header)));
+        let path = path(report, &header);
+        report_failure(self.plan.publish(&path));
+        if let Some(recorder) = &self.recorder {
+            recorder.offer_message(&self.plan_topic, &path);
+        }
         report_failure(self.elites.publish(&MarkerArray { markers: markers(report, &header) }));
     }
 
@@ -66,7 +77,7 @@ impl Outputs {
     pub fn show_view(
         &mut self,
         seen: &mut SeenOutput,
-        goals: &(u64, std::sync::Arc<[f32]>),
+        goals: &(u64, Arc<[f32]>),
         watch: &EndpointWatch,
         clock: &dyn Clock,
     ) {

@@ -18,7 +18,7 @@ use super::status::{PlanningReport, TaskState};
 use super::task::{LoadedTask, TaskMessage};
 use crate::clock::{Clock, MonotonicTime, RosTime};
 use crate::command::gripper::GripperMapping;
-use crate::config::{Execution, ExecutionMode, Mode};
+use crate::config::{Config, Execution, ExecutionMode, Mode};
 use crate::planner::goal_sequence::{Decision, GoalSequence};
 use crate::planner::optimizer::{CandidateBatch, Evaluation};
 use crate::planner::validator::{ValidatorConfig, Verdict, validate};
@@ -31,6 +31,7 @@ use crate::robot::singularity::Singular;
 use crate::safety::gate::Proposal;
 use crate::safety::state_machine::SafetyState;
 use crate::shadow::NotComparedReason;
+use crate::shadow::recorder::{LatentOf, PlanTap};
 use crate::threads::give_way;
 use crate::window::{Window, WindowError};
 use crate::world_model::preprocess::{PreprocessError, Preprocessor, RgbView};
@@ -114,6 +115,10 @@ pub struct Planning {
     pub comparing: Comparing,
     /// Written at every turn of the loop: the planner is alive.
     pub heartbeat: Arc<Heartbeat>,
+    /// The settings in force, as plans are recorded with them.
+    pub config: Arc<Config>,
+    /// To the recorder, when there is one.
+    pub recorder: Option<PlanTap>,
 }
 
 /// Working memory and position in the task.
@@ -233,6 +238,7 @@ impl Planning {
 
     /// Goes on with other settings; called between plans.
     fn reconfigure(&mut self, state: &mut State, change: Change) {
+        self.config = Arc::clone(&change.config);
         self.execution = change.config.execution;
         self.validator = change.config.validator;
         self.comparing.reconfigure(&change.config.shadow);
@@ -448,6 +454,9 @@ impl Planning {
         self.preprocessor.run(picture, &mut state.input)?;
         self.model.encode(&state.input, &mut state.latent)?;
         let (robot, joints) = self.robot_at(state, stamp)?;
+        if let Some(recorder) = &mut self.recorder {
+            recorder.latent(LatentOf::Frame(stamp), state.latent.host());
+        }
         state.window.push(stamp, &mut state.latent, robot)?;
         let joints_arrival = state.history.newest().map(|newest| newest.arrival);
         Ok(SeenFrame { step: Seen { started, captured, stamp, joints_arrival, state: robot }, joints })
@@ -478,6 +487,11 @@ impl Planning {
         let (took, late) = (planned_at.since(started), planned_at > deadline);
         note_plan(&mut state.report, &plan, took, late);
         self.comparing.planned(&plan, took.as_secs_f64() * 1e3, late);
+        if let Some(recorder) = &mut self.recorder {
+            let goal_number = (state.report.task_id, goal_index);
+            recorder.goal(goal_number, goal.host());
+            recorder.plan(&self.config, goal_number, state.window.stamps(), &request, &plan);
+        }
         state.report.planned_from = robot;
         state.report.frame_stamp = stamp;
         state.report.elites = state.elites.ways(self.planner.action_space(), robot);

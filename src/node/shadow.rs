@@ -159,26 +159,36 @@ pub struct ShadowOutputs {
     totals: ShadowTotals,
     json: Publisher<StringMessage>,
     comparison: Publisher<DiagnosticStatus>,
+    comparison_topic: Arc<str>,
+    recorder: Option<RecorderHandle>,
 }
 
 impl ShadowOutputs {
-    /// Publishers on `~/shadow/step` and `~/shadow/comparison`.
+    /// Publishers on `~/shadow/step` and `~/shadow/comparison`; what they publish is recorded as well.
     ///
     /// # Errors
     /// [`PortError`] when the middleware refuses.
-    pub fn new(port: &dyn Port, steps: Steps, context: StepContext) -> Result<Self, PortError> {
+    pub fn new(
+        port: &dyn Port,
+        steps: Steps,
+        context: StepContext,
+        recorder: Option<RecorderHandle>,
+    ) -> Result<Self, PortError> {
+        let comparison: Publisher<DiagnosticStatus> = port.publisher("~/shadow/comparison", QosProfile::DEFAULT)?;
         Ok(Self {
             steps,
             context,
             name: format!("{}: shadow", port.node().fully_qualified().trim_start_matches('/')),
             totals: ShadowTotals::default(),
             json: port.publisher("~/shadow/step", QosProfile::DEFAULT.with_depth(64))?,
-            comparison: port.publisher("~/shadow/comparison", QosProfile::DEFAULT)?,
+            comparison_topic: Arc::from(comparison.topic()),
+            comparison,
+            recorder,
         })
     }
 
-    /// Publishes the steps that have come, and hands each to `keep`.
-    pub fn turn(&mut self, now: MonotonicTime, mut keep: impl FnMut(ShadowStep)) {
+    /// Publishes and records the steps that have come.
+    pub fn turn(&mut self, now: MonotonicTime) {
         while let Some(report) = self.steps.take() {
             let step = self.context.step(report);
             self.totals.count(&step, now);
@@ -189,8 +199,12 @@ impl ShadowOutputs {
                 Ok(data) => report_failure(self.json.publish(&StringMessage { data })),
                 Err(error) => tracing::warn!("step {} cannot be published: {error}", step.step),
             }
-            report_failure(self.comparison.publish(&comparison(&self.name, &step)));
-            keep(step);
+            let comparison = comparison(&self.name, &step);
+            report_failure(self.comparison.publish(&comparison));
+            if let Some(recorder) = &self.recorder {
+                recorder.offer_message(&self.comparison_topic, &comparison);
+                recorder.offer(Record::Step(Box::new(step)));
+            }
         }
         let lost = self.steps.lost();
         if lost > self.totals.lost {

@@ -15,6 +15,7 @@ use crate::robot::pose::{Action, RobotState};
 use crate::ros::lifecycle::State;
 use crate::ros::messages::{DiagnosticStatus, KeyValue};
 use crate::safety::state_machine::SafetyState;
+use crate::shadow::recorder::RecorderStats;
 
 /// What has become of the task.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -172,6 +173,8 @@ pub struct NodeView<'a> {
     pub gripper: Option<&'a GripperReport>,
     /// Planned against executed moves, since the node was configured.
     pub shadow: Option<&'a ShadowTotals>,
+    /// The recorder, when there is one.
+    pub recording: Option<&'a RecorderStats>,
     /// The monotonic clock.
     pub now: MonotonicTime,
 }
@@ -290,6 +293,8 @@ impl NodeView<'_> {
                 KeyValue::new("model", &identity.model),
                 KeyValue::new("provider", &identity.provider),
                 KeyValue::new("provider_fallback", &identity.provider_fallback),
+                KeyValue::new("recording", self.recording.map(RecorderStats::state).unwrap_or_default()),
+                KeyValue::new("recording_dropped", self.recording.map_or(0, RecorderStats::dropped)),
                 KeyValue::new("frame_age_ms", age_ms(camera)),
                 KeyValue::new("joint_state_age_ms", age_ms(joints)),
             ],
@@ -318,6 +323,7 @@ mod tests {
             joints: &health,
             gripper: None,
             shadow: None,
+            recording: None,
             now: MonotonicTime(1),
         }
         .status()

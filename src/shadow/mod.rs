@@ -5,6 +5,9 @@
 
 pub mod alarm;
 pub mod comparison;
+pub mod log;
+pub mod recorder;
+pub mod replay;
 mod step;
 
 pub use step::{

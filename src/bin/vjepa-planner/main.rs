@@ -7,6 +7,7 @@ mod check;
 mod options;
 mod parameters;
 mod planning;
+mod replay;
 mod statistics;
 mod table;
 
@@ -34,6 +35,7 @@ enum Command {
     Bench(bench::Arguments),
     BenchPlanners(bench_planners::Arguments),
     Parameters(parameters::Arguments),
+    Replay(replay::Arguments),
 }
 
 fn main() -> ExitCode {
@@ -44,6 +46,7 @@ fn main() -> ExitCode {
         Command::Bench(arguments) => bench::run(arguments),
         Command::BenchPlanners(arguments) => bench_planners::run(arguments),
         Command::Parameters(arguments) => parameters::run(arguments),
+        Command::Replay(arguments) => replay::run(arguments),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,

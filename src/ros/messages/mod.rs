@@ -5,6 +5,7 @@
 
 mod builtin;
 mod control_msgs;
+pub mod definitions;
 mod diagnostic_msgs;
 mod geometry_msgs;
 mod lifecycle_msgs;
@@ -42,7 +43,9 @@ pub use rcl_interfaces::{
 };
 pub use rosgraph_msgs::Clock;
 pub use sensor_msgs::{CameraInfo, CompressedImage, Image, JointState, RegionOfInterest};
-pub use std_msgs::{ColorRGBA, Float64MultiArray, Header, MultiArrayDimension, MultiArrayLayout, StringMessage};
+pub use std_msgs::{
+    ColorRGBA, Float64MultiArray, Header, MultiArrayDimension, MultiArrayLayout, StringMessage, UInt8MultiArray,
+};
 pub use std_srvs::{SetBool, SetBoolRequest, SetBoolResponse, Trigger, TriggerRequest, TriggerResponse};
 pub use trajectory_msgs::{JointTrajectory, JointTrajectoryPoint};
 pub use visualization_msgs::{Marker, MarkerArray, MeshFile, UVCoordinate};

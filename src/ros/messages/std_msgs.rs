@@ -7,6 +7,7 @@ use super::{Time, messages};
 messages! {
     StringMessage => "std_msgs/msg/String",
     Float64MultiArray => "std_msgs/msg/Float64MultiArray",
+    UInt8MultiArray => "std_msgs/msg/UInt8MultiArray",
 }
 
 /// `std_msgs/msg/Header`: when and in which frame the data was taken.
@@ -52,6 +53,16 @@ pub struct Float64MultiArray {
     pub layout: MultiArrayLayout,
     /// Values, in the unit of the receiver.
     pub data: Vec<f64>,
+}
+
+/// `std_msgs/msg/UInt8MultiArray`: bytes with a shape.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct UInt8MultiArray {
+    /// Shape; empty for a plain list.
+    pub layout: MultiArrayLayout,
+    /// Values.
+    #[serde(with = "serde_bytes")]
+    pub data: Vec<u8>,
 }
 
 impl From<Vec<f64>> for Float64MultiArray {

@@ -1,0 +1,172 @@
+//! What recording costs: planning time with and without it, plan by plan in turns, and the recorder's share of a core.
+//!
+//!     cargo bench --bench recording -- [PLANS]
+//!
+//! Plans with the demo's model four times a second, while pictures of 640×480 come at 30 Hz and joint states at 500 Hz on
+//! another thread, as from a robot. Every other plan is offered to the recorder; the pictures and joint states always are.
+#![allow(clippy::print_stdout, reason = "this is what it is for")]
+
+use std::collections::BTreeMap;
+use std::error::Error;
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use vjepa_planner::camera::decode::RawImage;
+use vjepa_planner::camera::encoding::Encoding;
+use vjepa_planner::clock::{Clock, RosTime, SystemClock};
+use vjepa_planner::config::reference;
+use vjepa_planner::planner::{PlanRequest, Planner, PlannerConfig};
+use vjepa_planner::robot::pose::RobotState;
+use vjepa_planner::ros::messages::{Header, JointState};
+use vjepa_planner::shadow::ShadowStep;
+use vjepa_planner::shadow::recorder::{LatentOf, Latents, Record, Recorder, RecorderIdentity, RecordingConfig};
+use vjepa_planner::window::Window;
+use vjepa_planner::world_model::{Latent, LoadOptions, OnnxWorldModel, WorldModel as _};
+
+const PLANS: usize = 120;
+const PERIOD: Duration = Duration::from_millis(250);
+const FRAME_PERIOD: Duration = Duration::from_micros(33_333);
+const JOINTS_PER_FRAME: usize = 17;
+const SIZE: (u32, u32) = (640, 480);
+
+fn main() -> Result<(), Box<dyn Error>> {
+    let plans = std::env::args().skip(1).find_map(|word| word.parse().ok()).unwrap_or(PLANS);
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let clock: Arc<dyn Clock> = Arc::new(SystemClock::new());
+    let mut model = OnnxWorldModel::load(&root.join("models/demo"), &LoadOptions::default(), &mut |_| {})?;
+    let spec = model.spec().clone();
+    let config = Arc::clone(reference::shipped()?.config());
+    let mut planner = Planner::new(PlannerConfig::default(), &spec, Arc::clone(&clock))?;
+
+    let directory = tempfile::tempdir()?;
+    let identity = RecorderIdentity {
+        node: "/planner".to_owned(),
+        facts: BTreeMap::new(),
+        config: Arc::clone(&config),
+        manifest: Vec::new(),
+        image_topic: "/camera/image_raw".to_owned(),
+        tokens: spec.tokens,
+        latent_len: spec.latent_len(),
+    };
+    let settings = RecordingConfig {
+        directory: directory.path().to_owned(),
+        latents: Latents::F32,
+        min_free_mb: 0,
+        ..RecordingConfig::default()
+    };
+    let mut recorder = Recorder::start(&settings, identity, Arc::clone(&clock))?;
+    let handle = recorder.handle();
+    let (Some(mut frames), Some(mut tap)) = (recorder.take_frame_tap(), recorder.take_plan_tap()) else {
+        return Err("no taps".into());
+    };
+
+    let ending = Arc::new(AtomicBool::new(false));
+    let robot = std::thread::spawn({
+        let (ending, handle, clock) = (Arc::clone(&ending), handle.clone(), Arc::clone(&clock));
+        move || {
+            let (width, height) = SIZE;
+            // A smooth picture with some noise, which JPEG neither gets for nothing nor chokes on.
+            let mut pixels: Vec<u8> = (0..width * height * 3).map(|i| (i / 7 % 251) as u8 ^ (i % 5) as u8).collect();
+            let names: Vec<String> = (1..=9).map(|i| format!("panda_joint{i}")).collect();
+            let topic = Arc::from("/joint_states");
+            let mut turn = 0_u8;
+            while !ending.load(Ordering::Relaxed) {
+                turn = turn.wrapping_add(1);
+                pixels.iter_mut().step_by(997).for_each(|value| *value = value.wrapping_add(turn));
+                let image = RawImage { width, height, encoding: Encoding::Rgb8, step: width * 3, data: &pixels };
+                frames.offer(clock.ros(), "camera", &image);
+                for _ in 0..JOINTS_PER_FRAME {
+                    let header = Header { stamp: clock.ros().into(), ..Header::default() };
+                    let state = JointState {
+                        header,
+                        name: names.clone(),
+                        position: vec![0.1; 9],
+                        velocity: vec![0.0; 9],
+                        effort: vec![0.0; 9],
+                    };
+                    handle.offer_message(&topic, &state);
+                }
+                std::thread::sleep(FRAME_PERIOD);
+            }
+        }
+    });
+
+    let mut window = Window::new(spec.longest_context(1).unwrap_or(1), spec.latent_len(), 1e6);
+    let mut latent = Latent::zeros(spec.latent_len());
+    let frame: Vec<f32> = (0..spec.frame_len()).map(|i| (i % 255) as f32).collect();
+    let mut goal = Latent::zeros(spec.latent_len());
+    model.encode(&frame, &mut goal)?;
+    let mut took: [Vec<f64>; 2] = [Vec::new(), Vec::new()];
+    let began = clock.monotonic();
+    let cpu_before = recorder_cpu_s();
+    for plan_id in 0..plans as u64 + 2 {
+        let turn = clock.monotonic();
+        let recorded = plan_id % 2 == 1;
+        let stamp = RosTime(clock.ros().0);
+        model.encode(&frame, &mut latent)?;
+        if recorded {
+            tap.latent(LatentOf::Frame(stamp), latent.host());
+        }
+        window.push(stamp, &mut latent, RobotState([0.4, 0.0, 0.3, 3.1, 0.0, 0.0, 0.0]))?;
+        let context = window.context();
+        let request = PlanRequest { context, goal: &goal, deadline: None, plan_id, previous: None };
+        let plan = planner.plan(&mut model, &request)?;
+        if recorded {
+            tap.goal((1, 0), goal.host());
+            tap.plan(&config, (1, 0), window.stamps(), &request, &plan);
+            handle.offer(Record::Step(Box::new(ShadowStep { plan_id, ..ShadowStep::default() })));
+        }
+        let spent = clock.monotonic().since(turn);
+        // The first of each kind warms up.
+        if plan_id >= 2
+            && let Some(times) = took.get_mut(usize::from(recorded))
+        {
+            times.push(spent.as_secs_f64() * 1e3);
+        }
+        std::thread::sleep(PERIOD.saturating_sub(spent));
+    }
+    let wall_s = clock.monotonic().since(began).as_secs_f64();
+    let cpu_s = recorder_cpu_s() - cpu_before;
+    ending.store(true, Ordering::Relaxed);
+    let _ended = robot.join();
+
+    let [without, with] = took.map(|mut times| {
+        times.sort_by(f64::total_cmp);
+        times
+    });
+    let at = |times: &[f64], part: f64| times.get((times.len() as f64 * part) as usize).copied().unwrap_or(f64::NAN);
+    println!("plans of each kind: {}", with.len());
+    println!("without recording: p50 {:.2} ms, p90 {:.2} ms", at(&without, 0.5), at(&without, 0.9));
+    println!("with recording:    p50 {:.2} ms, p90 {:.2} ms", at(&with, 0.5), at(&with, 0.9));
+    println!("difference of p50: {:+.2} %", 100.0 * (at(&with, 0.5) / at(&without, 0.5) - 1.0));
+    println!("recorder thread: {:.2} % of a core over {wall_s:.0} s", 100.0 * cpu_s / wall_s);
+    let stats = handle.stats();
+    println!(
+        "written: {} messages, {:.2} MB/s; dropped: {}",
+        stats.written(),
+        stats.bytes() as f64 * 1e-6 / wall_s,
+        stats.dropped()
+    );
+    recorder.finish();
+    Ok(())
+}
+
+/// Processor time of the thread `recorder`, s; 0 where the system does not tell.
+fn recorder_cpu_s() -> f64 {
+    /// Ticks of the kernel per second, as every Linux has it.
+    const TICKS: f64 = 100.0;
+    let Ok(tasks) = std::fs::read_dir("/proc/self/task") else { return 0.0 };
+    for task in tasks.flatten() {
+        let Ok(stat) = std::fs::read_to_string(task.path().join("stat")) else { continue };
+        let Some((name, rest)) = stat.rsplit_once(") ") else { continue };
+        if !name.ends_with("(recorder") {
+            continue;
+        }
+        let fields: Vec<f64> = rest.split(' ').map(|field| field.parse().unwrap_or(0.0)).collect();
+        // User and system time: fields 14 and 15 of the file, of which two are before the name's end.
+        return fields.iter().skip(11).take(2).sum::<f64>() / TICKS;
+    }
+    0.0
+}
