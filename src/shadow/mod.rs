@@ -4,6 +4,7 @@
 //! model thinks of both, and how far its prediction was from what then came.
 
 pub mod log;
+pub mod report;
 mod step;
 
 pub use step::{

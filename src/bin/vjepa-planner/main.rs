@@ -7,6 +7,7 @@ mod check;
 mod options;
 mod parameters;
 mod planning;
+mod report;
 mod statistics;
 mod table;
 
@@ -34,6 +35,7 @@ enum Command {
     Bench(bench::Arguments),
     BenchPlanners(bench_planners::Arguments),
     Parameters(parameters::Arguments),
+    Report(report::Arguments),
 }
 
 fn main() -> ExitCode {
@@ -44,6 +46,7 @@ fn main() -> ExitCode {
         Command::Bench(arguments) => bench::run(arguments),
         Command::BenchPlanners(arguments) => bench_planners::run(arguments),
         Command::Parameters(arguments) => parameters::run(arguments),
+        Command::Report(arguments) => report::run(arguments),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,
