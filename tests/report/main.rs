@@ -191,7 +191,8 @@ fn steps_of_which_nothing_is_known_are_counted_and_shown() {
     for (number, data) in bare.into_iter().enumerate() {
         tape.put(topic, number as i64, &StringMessage { data: data.into() });
     }
-    for broken in ["", "not json", r#"{"step":"NaN"}"#, r#"{"alarms":[{"kind":"unheard_of","value":1,"threshold":1}]}"#]
+    for broken in
+        ["", "not json", r#"{"step":"many"}"#, r#"{"alarms":[{"kind":"unheard_of","value":1,"threshold":1}]}"#]
     {
         tape.put(topic, 10, &StringMessage { data: broken.into() });
     }

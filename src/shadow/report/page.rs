@@ -226,7 +226,7 @@ fn script_json(value: &serde_json::Value) -> PreEscaped<String> {
 fn date(ns: i64) -> Option<String> {
     let seconds = ns.div_euclid(1_000_000_000);
     let (day, of_day) = (seconds.div_euclid(86_400), seconds.rem_euclid(86_400));
-    if !(7_305..200_000).contains(&day) {
+    if !(7_305..100_000).contains(&day) {
         // Before 1990: a simulation's clock.
         return None;
     }

@@ -218,7 +218,7 @@ impl Rate {
 }
 
 /// Bins per power of ten.
-const PER_DECADE: usize = 20;
+const PER_DECADE: usize = 60;
 /// Lower end of the first bin.
 const FIRST: f64 = 0.1;
 /// Six powers of ten.
@@ -377,13 +377,13 @@ mod tests {
     fn values_fall_into_bins_of_equal_ratio() {
         let mut histogram = Histogram::default();
         assert!(histogram.bins().is_empty());
-        for value in [1.0, 1.05, 10.0, 0.0, 1e9, f64::NAN] {
+        for value in [1.0, 1.02, 10.0, 0.0, 1e9, f64::NAN] {
             histogram.add(value);
         }
         let bins = histogram.bins();
         assert_eq!(bins.iter().map(|(_, _, count)| count).sum::<u64>(), 5);
         let holding = |value: f64| bins.iter().find(|(low, high, _)| *low <= value && value < *high).unwrap().2;
-        assert_eq!((holding(1.02), holding(10.5), holding(3.0)), (2, 1, 0));
+        assert_eq!((holding(1.01), holding(10.1), holding(3.0)), (2, 1, 0));
         assert_eq!((bins[0].2, bins.last().unwrap().2), (1, 1));
     }
 }

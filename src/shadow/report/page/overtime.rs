@@ -10,7 +10,7 @@ use super::super::{LogSummary, Report};
 use super::{alarm_name, alarms, count, date, percents, script_json, with_timelines};
 
 /// Width that the number of a moment takes, in units of the chart; nearer ones are put below each other.
-const PIN_WIDTH: f64 = 42.0;
+const PIN_WIDTH: f64 = 80.0;
 /// Height of a row of them, pixels.
 const PIN_HEIGHT: usize = 28;
 /// Cells of the strip that shows agreement.

@@ -120,7 +120,7 @@ fn picture(image: &Result<Embedded, String>, caption: &str, alt: &str, drawn: Op
         figure {
             @match image {
                 Ok(image) => div.picture {
-                    img src=(image.url) alt=(alt) width=(image.size.0) height=(image.size.1) loading="lazy" decoding="async";
+                    img src=(image.url) alt=(alt) width=(image.size.0) height=(image.size.1);
                     // A calibration of pictures of another shape is not that of this one.
                     @if let Some(drawn) = drawn.filter(|drawn| drawn.fits(image.size)) { (drawn.svg()) }
                 },
