@@ -33,8 +33,8 @@ pub struct Arguments {
 fn parse_place(text: &str) -> Result<[f64; 6], String> {
     let numbers = text.split(',').map(|number| number.trim().parse::<f64>());
     let numbers: Vec<f64> = numbers.collect::<Result<_, _>>().map_err(|error| error.to_string())?;
-    let found = numbers.len();
-    let place: [f64; 6] = numbers.try_into().map_err(|_: Vec<f64>| format!("{found} numbers, 6 are needed"))?;
+    let place: [f64; 6] =
+        numbers.try_into().map_err(|numbers: Vec<f64>| format!("{} numbers, 6 are needed", numbers.len()))?;
     if place.iter().all(|number| number.is_finite()) { Ok(place) } else { Err("not a finite number".to_owned()) }
 }
 

@@ -72,11 +72,6 @@ impl Lens {
         })
     }
 
-    /// Width and height of the pictures, pixels.
-    pub fn size(&self) -> (u32, u32) {
-        self.size
-    }
-
     /// Pixel of a point in the camera's optical frame; `None` behind the camera or far outside the picture.
     fn project(&self, point_in_camera: &Point3<f64>) -> Option<[f64; 2]> {
         if point_in_camera.z < NEAREST_M {
@@ -189,7 +184,7 @@ mod tests {
         let roi =
             RegionOfInterest { x_offset: 100, y_offset: 40, width: 400, height: 300, ..RegionOfInterest::default() };
         let lens = Lens::new(&CameraInfo { roi, binning_x: 2, binning_y: 2, ..info() }).unwrap();
-        assert_eq!(lens.size(), (200, 150));
+        assert_eq!(lens.size, (200, 150));
         near(lens.project(&Point3::new(0.0, 0.0, 1.0)), [110.0, 100.0]);
     }
 

@@ -75,7 +75,7 @@ fn content(report: &Report) -> Markup {
                 h3 { "There is nothing to compare in here" }
                 p {
                     (if several { "None of the recordings holds" } else { "The recording holds no" })
-                    (if several { " steps" } else { " steps" }) " of shadow mode (topic "
+                    " steps of shadow mode (topic "
                     code { "~/shadow/step" } "). The node writes them while it is active, in mode " code { "shadow" }
                     " or " code { "active" } ", when " code { "recording.enabled" } " is set."
                 }

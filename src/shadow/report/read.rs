@@ -199,7 +199,7 @@ impl First {
         let (mut first_stamp_ns, mut status) = (None, None::<RawMessage>);
         let mut lens = Err("no camera_info in the recording".to_owned());
         let mut errors = 0;
-        while let Some(event) = self.reader.next() {
+        for event in self.reader.by_ref() {
             match event {
                 Ok(LogEvent::Step(mut step)) => {
                     if *topic.get_or_insert_with(|| Arc::clone(&step.topic)) != step.topic {

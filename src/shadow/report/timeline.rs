@@ -215,7 +215,7 @@ impl Timeline {
             return 0;
         };
         let passed = stamp_ns.saturating_sub(last);
-        if passed < -BACK_NS || passed > LEAP_NS {
+        if !(-BACK_NS..=LEAP_NS).contains(&passed) {
             self.leaps += 1;
             self.offset_ns = before.saturating_add(GAP_NS).saturating_sub(stamp_ns);
         }

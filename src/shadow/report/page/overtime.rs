@@ -7,7 +7,7 @@ use super::super::chart::{self, Scale, WIDTH};
 use super::super::moments::Moment;
 use super::super::timeline::{ALARMS, Range, Series, Timeline};
 use super::super::{LogSummary, Report};
-use super::{alarm_name, alarms, count, date, percents, script_json, with_timelines};
+use super::{alarm_name, alarms, count, date, number, percents, script_json, with_timelines};
 
 /// Width that the number of a moment takes, in units of the chart; nearer ones are put below each other.
 const PIN_WIDTH: f64 = 80.0;
@@ -34,14 +34,14 @@ const PANELS: [Panel; 4] = [
         ],
     },
     Panel {
-        title: "Difference of translations, mm",
+        title: "Difference of translations",
         small: true,
-        series: &[(Series::Translation, "measured", "planned − executed")],
+        series: &[(Series::Translation, "measured", "between planned and executed, mm")],
     },
     Panel {
-        title: "Difference of rotations, °",
+        title: "Difference of rotations",
         small: true,
-        series: &[(Series::Rotation, "measured", "planned − executed")],
+        series: &[(Series::Rotation, "measured", "between planned and executed, °")],
     },
     Panel {
         title: "Surprise",
@@ -128,8 +128,7 @@ fn figure(report: &Report, number: usize, log: &LogSummary) -> Markup {
 /// The chart in words, for those who do not see it.
 fn described(timeline: &Timeline) -> String {
     let range = |name: &str, series: Series| {
-        chart::extent(timeline, &[series])
-            .map(|(low, high)| format!("{name} {} to {}", super::number(low), super::number(high)))
+        chart::extent(timeline, &[series]).map(|(low, high)| format!("{name} {} to {}", number(low), number(high)))
     };
     let parts = [
         range("Measured energy", Series::Measured),
@@ -182,14 +181,14 @@ fn lanes(timeline: &Timeline) -> Markup {
             }
             div.lane.tall { (chart::verdicts(timeline, CELLS)) }
             @for (index, kind) in ALARMS.into_iter().enumerate() {
-                @let count = total(&|slice| slice.alarms[index]);
-                @if count > 0 {
-                    div.of { "Alarm: " (alarm_name(kind)) " (" (super::count(count)) ")" }
+                @let times = total(&|slice| slice.alarms[index]);
+                @if times > 0 {
+                    div.of { "Alarm: " (alarm_name(kind)) " (" (count(times)) ")" }
                     div.lane { (ticks(&chart::marks(timeline, |slice| slice.alarms[index] > 0), "tick")) }
                 }
             }
             @if missed > 0 {
-                div.of { "Deadline missed (" (super::count(missed)) ")" }
+                div.of { "Deadline missed (" (count(missed)) ")" }
                 div.lane { (ticks(&chart::marks(timeline, |slice| slice.missed > 0), "tick miss")) }
             }
         }

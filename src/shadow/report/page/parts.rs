@@ -129,7 +129,7 @@ pub fn figures(report: &Report) -> Markup {
             class: if total.missed > 0 { "bad" } else { "good" },
         },
         Cell {
-            name: "Lost",
+            name: "Dropped",
             value: if drops.is_empty() { NONE.to_owned() } else { count(drops.values().sum()) },
             more: if drops.is_empty() {
                 "no counters in the recording".to_owned()
