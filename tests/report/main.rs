@@ -3,6 +3,8 @@
 //! Two more, which are not run by themselves: `cargo test --release --test report -- --ignored --nocapture gigabyte` says
 //! how much memory and time a recording of 1 GB takes; `… samples` leaves pages to look at in `target/report_samples`.
 
+#![allow(clippy::unwrap_used, reason = "helpers of tests fail as tests do")]
+
 mod tape;
 
 use std::path::{Path, PathBuf};
@@ -16,7 +18,7 @@ use vjepa_planner::shadow::{Alarm, AlarmKind, Difference, PlannedMove, ShadowSte
 use tape::{BEGIN_NS, Random, STEP_NS, Story, Tape, record};
 
 fn page_of(path: &Path) -> (Report, String) {
-    let report = read(&[path.to_owned()], &Options::default()).unwrap();
+    let report = read(&[path.to_path_buf()], &Options::default()).unwrap();
     let page = html(&report);
     (report, page)
 }
@@ -244,7 +246,7 @@ fn several_recordings_make_rows_and_a_broken_one_is_named() {
     assert!(moment(&page, 1).contains("of <b>right.mcap</b>"));
     assert_eq!(page.matches("class=\"timeline card\"").count(), 2);
 
-    let error = read(&[broken.clone()], &Options::default()).map(|_| ()).unwrap_err();
+    let error = read(std::slice::from_ref(&broken), &Options::default()).map(|_| ()).unwrap_err();
     assert!(matches!(error, ReportError::Log(_)) && error.to_string().contains("broken.mcap"), "{error}");
     assert!(matches!(read(&[], &Options::default()), Err(ReportError::NoLogs)));
 }
@@ -369,8 +371,8 @@ fn samples() {
         println!("{}: {} kB", folder.join(name).display(), page.len() / 1000);
         std::fs::write(folder.join(name), page).unwrap();
     };
-    made("one.html", &[one.clone()]);
-    made("short.html", &[short.clone()]);
-    made("hours.html", &[hours.clone()]);
+    made("one.html", std::slice::from_ref(&one));
+    made("short.html", std::slice::from_ref(&short));
+    made("hours.html", std::slice::from_ref(&hours));
     made("fleet.html", &[one, hours, short]);
 }

@@ -176,7 +176,7 @@ impl Story {
         let phase = number % ROUND;
         let goal_index = (phase * 3 / ROUND) as usize;
         let (goal, place) = GOALS[goal_index];
-        if phase * 3 % ROUND == 0 {
+        if (phase * 3).is_multiple_of(ROUND) {
             self.energy = 0.62 + 0.1 * self.random.uniform();
         }
         let disturbed = self.disturbances.iter().any(|at| (*at..at + 6).contains(&number));
