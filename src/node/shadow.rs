@@ -1,5 +1,6 @@
 //! The main thread's part of shadow mode: steps become messages, and totals for `/diagnostics`.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use super::comparing::{StepReport, Steps};
@@ -11,6 +12,7 @@ use crate::robot::joints::JointName;
 use crate::ros::messages::{DiagnosticStatus, KeyValue, StringMessage};
 use crate::ros::port::{Port, PortError, PortExt as _, Publisher};
 use crate::ros::qos::QosProfile;
+use crate::shadow::recorder::{Record, RecorderHandle};
 use crate::shadow::{CommandedMove, ExecutedMove, NotCompared, NotComparedReason, PlannedMove, ShadowStep};
 
 /// How long an alarm is shown in diagnostics.

@@ -8,6 +8,7 @@ pub mod comparison;
 pub mod log;
 pub mod recorder;
 pub mod replay;
+pub mod report;
 mod step;
 
 pub use step::{

@@ -8,6 +8,7 @@ mod options;
 mod parameters;
 mod planning;
 mod replay;
+mod report;
 mod statistics;
 mod table;
 
@@ -36,6 +37,7 @@ enum Command {
     BenchPlanners(bench_planners::Arguments),
     Parameters(parameters::Arguments),
     Replay(replay::Arguments),
+    Report(report::Arguments),
 }
 
 fn main() -> ExitCode {
@@ -47,6 +49,7 @@ fn main() -> ExitCode {
         Command::BenchPlanners(arguments) => bench_planners::run(arguments),
         Command::Parameters(arguments) => parameters::run(arguments),
         Command::Replay(arguments) => replay::run(arguments),
+        Command::Report(arguments) => report::run(arguments),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,
