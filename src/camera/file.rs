@@ -4,13 +4,10 @@ use std::path::{Path, PathBuf};
 
 use image::ImageReader;
 
-use super::decode::MAX_SIDE;
+use super::image_file::limits;
 
 /// Smallest accepted side, pixels: below this nothing is to be seen.
 const MIN_SIDE: u32 = 16;
-
-/// Memory that decoding one file may take, bytes: a small file can claim to be a huge picture.
-const MAX_DECODED_BYTES: u64 = 512 << 20;
 
 /// A picture from a file, 8-bit RGB without row padding.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -62,11 +59,7 @@ pub fn load(path: &Path) -> Result<Picture, PictureError> {
     let open = |source| PictureError::Open { path: path.to_owned(), source };
     let decode = |error: image::ImageError| PictureError::Decode { path: path.to_owned(), message: error.to_string() };
     let mut reader = ImageReader::open(path).map_err(open)?.with_guessed_format().map_err(open)?;
-    let mut limits = image::Limits::default();
-    limits.max_image_width = Some(MAX_SIDE as u32);
-    limits.max_image_height = Some(MAX_SIDE as u32);
-    limits.max_alloc = Some(MAX_DECODED_BYTES);
-    reader.limits(limits);
+    reader.limits(limits());
     let picture = reader.decode().map_err(decode)?.into_rgb8();
     let (width, height) = picture.dimensions();
     if width < MIN_SIDE || height < MIN_SIDE {

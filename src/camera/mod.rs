@@ -1,7 +1,10 @@
-//! Camera frames: what a frame is, and how pictures from messages become one.
+//! Camera frames: where they come from, what a frame is, and how pixels and messages become one.
 
 pub mod decode;
+pub mod encoding;
 pub mod file;
+pub mod image_file;
+pub mod source;
 
 use crate::clock::{MonotonicTime, RosTime};
 

@@ -181,14 +181,7 @@ impl FrameInput {
             return;
         };
         let frame = self.slot.input_buffer_mut();
-        let raw = RawImage {
-            width: message.width,
-            height: message.height,
-            encoding: &message.encoding,
-            step: message.step,
-            data: &message.data,
-        };
-        if let Err(error) = to_rgb(&raw, &mut frame.rgb) {
+        if let Err(error) = RawImage::try_from(message).and_then(|raw| to_rgb(&raw, &mut frame.rgb)) {
             health.reject(topic, error);
             return;
         }

@@ -125,15 +125,10 @@ pub fn load(
             one_goal(source, path, picture(&source.name(), &share::locate(path))?, settings, preprocessor)
         }
         TaskSource::GoalMessage(image) => {
-            let raw = RawImage {
-                width: image.width,
-                height: image.height,
-                encoding: &image.encoding,
-                step: image.step,
-                data: &image.data,
-            };
             let mut rgb = Vec::new();
-            to_rgb(&raw, &mut rgb).map_err(|error| LoadError::Message { topic: source.name(), source: error })?;
+            RawImage::try_from(&**image)
+                .and_then(|raw| to_rgb(&raw, &mut rgb))
+                .map_err(|error| LoadError::Message { topic: source.name(), source: error })?;
             let picture = file::Picture { width: image.width as usize, height: image.height as usize, rgb };
             one_goal(source, Path::new(""), picture, settings, preprocessor)
         }
