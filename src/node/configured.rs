@@ -10,6 +10,7 @@ use rtrb::RingBuffer;
 use triple_buffer::{Output, triple_buffer};
 
 use super::NodeError;
+use super::camera::{Camera, Connected};
 use super::camera_info::{CameraInfoCheck, sibling_topic};
 use super::comparing::Comparing;
 use super::incumbent::IncumbentInput;
@@ -25,7 +26,8 @@ use super::shadow::{ShadowOutputs, StepContext};
 use super::sink::Sink;
 use super::status::{Identity, PlanningReport, TaskState};
 use super::task::{self, GoalConfig, TaskMessage, TaskSource};
-use crate::camera::decode::RawImage;
+use crate::camera::runner::CameraThread;
+use crate::camera::state::CameraStatus;
 use crate::clock::Clock;
 use crate::command::gripper::GripperMapping;
 use crate::command::gripper_goals::GripperReport;
@@ -71,8 +73,10 @@ pub struct Configured {
     pub identity: Identity,
     /// Whether the gate may move the arm.
     pub mode: Mode,
-    /// How the camera is doing.
+    /// How the camera's frames are doing.
     pub camera: Arc<InputHealth>,
+    /// What the camera does.
+    pub camera_status: Arc<CameraStatus>,
     /// Whether its calibration fits.
     pub camera_info: Arc<CameraInfoCheck>,
     /// How the joint states are doing.
@@ -109,6 +113,8 @@ pub struct Configured {
     tasks: SyncSender<TaskMessage>,
     threads: Vec<(&'static str, JoinHandle<()>)>,
     _subscriptions: Vec<Subscription>,
+    /// Drives the camera, where it is not a topic of raw pictures.
+    camera_thread: Option<CameraThread>,
 }
 
 impl Configured {
@@ -137,14 +143,20 @@ impl Configured {
         };
 
         let resolve = |topic: &str| port.resolve(topic).map_err(|error| NodeError::Port(PortError::Name(error)));
-        let camera_topic = resolve(&config.camera.topic)?;
         let joints_topic = resolve(&config.robot.joint_states_topic)?;
-        let mut recorder = recording::start(around, &spec, &identity, &camera_topic)?;
+        let camera = Camera::new(&config.camera, *port)?;
+        let camera_topic = camera.topic().map(str::to_owned);
+        let (mut frame_in, frames) = inputs::frames(&camera.name(), Arc::clone(clock));
+        // A device of this machine has no topic; in a recording it needs one.
+        let image_topic = camera_topic.clone().map_or_else(|| resolve("~/camera/image_raw"), Ok)?;
+        let mut recorder = recording::start(around, &spec, &identity, &image_topic)?;
         let tape = recorder.as_ref().map(Recorder::handle);
-        let mut frame_tap = recorder.as_mut().and_then(Recorder::take_frame_tap);
-        let (frame_in, frames) = inputs::frames(&camera_topic, Arc::clone(clock));
+        if let Some(mut tap) = recorder.as_mut().and_then(Recorder::take_frame_tap) {
+            frame_in = frame_in.with_tap(Box::new(move |stamp, frame_id, image| tap.offer(stamp, frame_id, image)));
+        }
         let camera_info = Arc::new(CameraInfoCheck::default());
-        let (mut frame_in, next_frame) = frame_in.with_info(Arc::clone(&camera_info)).with_copies();
+        let frame_in = frame_in.with_info(Arc::clone(&camera_info)).with_watch(config.camera.watch());
+        let (frame_in, next_frame) = frame_in.with_copies();
         let mapper = JointStateMapper::new(&chain, Some(&config.robot.gripper.joint), JOINT_RESTART);
         let (mut joints_in, joints) = inputs::joints(&joints_topic, mapper);
 
@@ -182,6 +194,9 @@ impl Configured {
         let (seen_in, seen) = model_view::seen(spec.frame_len());
         let (tasks_in, tasks) = sync_channel(2);
         let (camera_health, joints_health) = (Arc::clone(&frames.health), Arc::clone(&joints.health));
+        let camera_status = Arc::clone(&frames.status);
+        let preprocessor =
+            || Preprocessor::new(spec.image_size, spec.resize_filter).with_framing(config.camera.framing());
 
         let gate_thread = Motion {
             clock: Arc::clone(clock),
@@ -198,7 +213,7 @@ impl Configured {
             clock: Arc::clone(clock),
             model: Box::new(model),
             planner,
-            preprocessor: Preprocessor::new(spec.image_size, spec.resize_filter),
+            preprocessor: preprocessor(),
             kinematics,
             gripper,
             mode: config.mode,
@@ -232,12 +247,8 @@ impl Configured {
             offer_info(&m.message);
             info.saw_info(&m.message);
         })?);
-        subscriptions.push(port.subscribe::<Image>(&config.camera.topic, QosProfile::SENSOR_DATA, move |m| {
-            frame_in.take(&m);
-            if let (Some(tap), Ok(picture)) = (&mut frame_tap, RawImage::try_from(&m.message)) {
-                tap.offer(m.message.header.stamp.into(), &m.message.header.frame_id, &picture);
-            }
-        })?);
+        let Connected { subscription, runner } = camera.connect(frame_in, *port, clock, &config.camera)?;
+        subscriptions.extend(subscription);
         let offer_joints = recording::to_tape::<JointState>(&tape, joints_topic.clone());
         subscriptions.push(port.subscribe::<JointState>(
             &config.robot.joint_states_topic,
@@ -260,7 +271,7 @@ impl Configured {
                 commanded.push(resolve(&config.command.gripper_topic)?);
             }
         }
-        let needed = [camera_topic, joints_topic].into_iter().chain(commanded.iter().cloned()).collect();
+        let needed = camera_topic.into_iter().chain([joints_topic]).chain(commanded.iter().cloned()).collect();
 
         // Last, so that a failure above leaves no thread behind.
         let mut configured = Self {
@@ -268,6 +279,7 @@ impl Configured {
             identity,
             mode: config.mode,
             camera: camera_health,
+            camera_status,
             camera_info,
             joints: joints_health,
             gripper: gripper_report,
@@ -284,10 +296,11 @@ impl Configured {
             reconfigurer: Some(reconfigurer),
             has_task: false,
             recorder,
-            preprocessor: Preprocessor::new(spec.image_size, spec.resize_filter),
+            preprocessor: preprocessor(),
             tasks: tasks_in,
             threads: Vec::new(),
             _subscriptions: subscriptions,
+            camera_thread: None,
         };
         for (name, thread) in [
             ("gate", spawn("gate", move || gate_thread.run())),
@@ -299,6 +312,13 @@ impl Configured {
                     configured.end();
                     return Err(error);
                 }
+            }
+        }
+        match runner.map(CameraThread::start).transpose() {
+            Ok(thread) => configured.camera_thread = thread,
+            Err(source) => {
+                configured.end();
+                return Err(NodeError::Thread { name: "camera", source });
             }
         }
         Ok(configured)
@@ -353,6 +373,7 @@ impl Configured {
     fn end_threads(self) {
         self.requests.end.store(true, std::sync::atomic::Ordering::Release);
         self.requests.wake();
+        drop(self.camera_thread);
         drop(self.tasks); // the planning thread ends when nobody can give it a task any more
         for (name, thread) in self.threads {
             if thread.join().is_err() {

@@ -4,9 +4,11 @@
 //! [`Node`] lives as long as the process: the port, the life cycle, the services of operators, status, diagnostics and
 //! the log. [`configured::Configured`] is what `configure` makes and `cleanup` drops.
 
+mod camera;
 pub mod camera_info;
 pub mod capture;
 pub mod comparing;
+mod compressed;
 pub mod configured;
 mod diagnostics;
 mod display;
@@ -45,6 +47,8 @@ use self::operator::{GateView, Operator};
 use self::reconfigure::Running;
 use self::status::{Identity, NodeView, Note, PlanningReport};
 use self::transitions::Underway;
+use crate::camera::source::SourceError;
+use crate::camera::state::CameraStatus;
 use crate::clock::{Clock, MonotonicTime};
 use crate::command::gripper::GripperConfigError;
 use crate::config::{Config, Settings};
@@ -100,6 +104,9 @@ pub enum NodeError {
     /// The recording.
     #[error(transparent)]
     Recorder(#[from] RecorderError),
+    /// The camera's settings.
+    #[error("camera: {0}")]
+    Camera(SourceError),
     /// The middleware.
     #[error(transparent)]
     Port(#[from] PortError),
@@ -153,6 +160,7 @@ struct Nothing {
     planning: PlanningReport,
     motion: MotionReport,
     input: InputHealth,
+    camera: CameraStatus,
 }
 
 impl Node {
@@ -268,16 +276,17 @@ impl Node {
 
     /// Publishes status and diagnostics, when something has changed or it is time to.
     fn show(&mut self, now: MonotonicTime) {
-        let Nothing { identity, planning, motion, input } = &self.nothing;
+        let Nothing { identity, planning, motion, input, camera } = &self.nothing;
         let gripper = self.configured.as_ref().and_then(|c| c.gripper.clone());
-        let (identity, planning, motion, camera, joints, info, shadow) = match &mut self.configured {
         let recorder = self.configured.as_ref().and_then(|c| c.recorder.as_ref()).map(Recorder::handle);
+        let (identity, planning, motion, camera, camera_status, joints, info, shadow) = match &mut self.configured {
             Some(c) => {
                 let info = c.camera_info.problem();
                 let shadow = Some(c.shadow.totals());
-                (&c.identity, c.planning.read(), c.motion.read(), &*c.camera, &*c.joints, info, shadow)
+                let (planning, motion) = (c.planning.read(), c.motion.read());
+                (&c.identity, planning, motion, &*c.camera, &*c.camera_status, &*c.joints, info, shadow)
             }
-            None => (identity, planning, motion, input, input, None, None),
+            None => (identity, planning, motion, input, camera, input, None, None),
         };
         let recording = recorder.as_ref().map(|handle| &**handle.stats());
         let lifecycle = self.lifecycle.state();
@@ -292,6 +301,7 @@ impl Node {
             planning,
             motion,
             camera,
+            camera_status,
             camera_info: info.as_deref(),
             joints,
             gripper: gripper.as_deref(),

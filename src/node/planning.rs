@@ -34,7 +34,7 @@ use crate::shadow::NotComparedReason;
 use crate::shadow::recorder::{LatentOf, PlanTap};
 use crate::threads::give_way;
 use crate::window::{Window, WindowError};
-use crate::world_model::preprocess::{PreprocessError, Preprocessor, RgbView};
+use crate::world_model::preprocess::{PreprocessError, Preprocessor};
 use crate::world_model::{Latent, ModelError, WorldModel, latent_energy};
 
 /// How long the thread sleeps when there is nothing to do. A frame or joint state waits at most this long.
@@ -450,8 +450,7 @@ impl Planning {
     fn see(&mut self, state: &mut State, started: MonotonicTime) -> Result<SeenFrame, StepError> {
         let frame = self.frames.looked_at();
         let (stamp, captured) = (frame.stamp, frame.captured);
-        let picture = RgbView { width: frame.width as u32, height: frame.height as u32, data: &frame.rgb };
-        self.preprocessor.run(picture, &mut state.input)?;
+        self.preprocessor.run_raw(&frame.picture.view(), &mut state.input)?;
         self.model.encode(&state.input, &mut state.latent)?;
         let (robot, joints) = self.robot_at(state, stamp)?;
         if let Some(recorder) = &mut self.recorder {

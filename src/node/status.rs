@@ -8,6 +8,7 @@ use super::elites::{ELITES, Elite};
 use super::inputs::InputHealth;
 use super::motion::MotionReport;
 use super::shadow::ShadowTotals;
+use crate::camera::state::CameraStatus;
 use crate::clock::{MonotonicTime, RosTime};
 use crate::command::gripper_goals::GripperReport;
 use crate::planner::action_space::MAX_HORIZON;
@@ -163,8 +164,10 @@ pub struct NodeView<'a> {
     pub planning: &'a PlanningReport,
     /// What the gate thread last did.
     pub motion: &'a MotionReport,
-    /// The camera.
+    /// Frames of the camera.
     pub camera: &'a InputHealth,
+    /// What the camera does.
+    pub camera_status: &'a CameraStatus,
     /// What is wrong with its `camera_info`.
     pub camera_info: Option<&'a str>,
     /// The joint states.
@@ -277,6 +280,10 @@ impl NodeView<'_> {
                 KeyValue::new("frames_received", camera.accepted()),
                 KeyValue::new("frames_dropped", camera.accepted().saturating_sub(planning.frames_used)),
                 KeyValue::new("frames_refused", camera.rejected()),
+                KeyValue::new("frames_skipped", self.camera_status.skipped()),
+                KeyValue::new("camera_state", self.camera_status.state().name()),
+                KeyValue::new("camera_lost", self.camera_status.lost()),
+                KeyValue::new("clock_jumps", self.camera_status.clock_jumps()),
                 KeyValue::new("joint_states_refused", joints.rejected()),
                 KeyValue::new("commands_sent", motion.counters.sent()),
                 KeyValue::new("commands_refused", motion.counters.refused_in_all()),
@@ -319,6 +326,7 @@ mod tests {
             planning: &planning,
             motion: &motion,
             camera: &health,
+            camera_status: &CameraStatus::default(),
             camera_info: None,
             joints: &health,
             gripper: None,
