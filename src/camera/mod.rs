@@ -3,10 +3,31 @@
 pub mod decode;
 pub mod encoding;
 pub mod file;
+pub mod gstreamer;
 pub mod image_file;
 pub mod source;
+pub mod v4l2;
 
 use crate::clock::{MonotonicTime, RosTime};
+
+/// What `camera.source` can be in this build.
+pub const BUILT_SOURCES: &[&str] = &[
+    "ros",
+    "replay",
+    #[cfg(feature = "v4l")]
+    "v4l2",
+    #[cfg(feature = "gstreamer")]
+    "gstreamer",
+];
+
+/// The error of a source that is left out of this build.
+#[cfg(not(all(feature = "v4l", feature = "gstreamer")))]
+fn not_built(source: &str, feature: &str) -> source::SourceError {
+    source::SourceError::Fatal(format!(
+        "this build has no camera source `{source}`; build with `cargo build --release --features {feature}` (it has {})",
+        BUILT_SOURCES.join(", ")
+    ))
+}
 
 /// One picture in 8-bit RGB, rows without padding.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

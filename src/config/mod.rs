@@ -20,6 +20,8 @@ pub use error::{ConfigError, Origin};
 pub use settings::{Settings, from_yaml};
 
 use self::parameter::{choices, keyed_by, parameters, read_only, runtime};
+use crate::camera::gstreamer::GstreamerSettings;
+use crate::camera::v4l2::V4l2Settings;
 use crate::command::gripper::GripperConfig;
 use crate::command::settings::{ArmOutput, GripperOutput};
 use crate::node::task::GoalConfig;
@@ -94,6 +96,10 @@ parameters! {
         topic: String = "/camera/image_raw".to_owned() => read_only().not_empty(),
         /// Topic of `sensor_msgs/CameraInfo`; empty: `camera_info` beside `topic`.
         info_topic: String = String::new() => read_only(),
+        /// A camera at Video4Linux 2.
+        v4l2: V4l2Settings = V4l2Settings::default(),
+        /// Frames of a GStreamer pipeline.
+        gstreamer: GstreamerSettings = GstreamerSettings::default(),
     }
 }
 
