@@ -106,12 +106,6 @@ def resident_mib(pid: int) -> float:
     return int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE") / 2**20
 
 
-def cpu_s(pid: int) -> float:
-    """CPU time that a process has used."""
-    fields = Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()
-    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
-
-
 def watch(node: PlannerNode, minutes: float, task: Path) -> dict[str, list]:
     """Runs for so long; what was seen of plans, memory and status."""
     here = Node()
@@ -123,7 +117,7 @@ def watch(node: PlannerNode, minutes: float, task: Path) -> dict[str, list]:
     seen: dict[str, list] = {"plan_age_ms": [], "memory_mib": [], "status": []}
     wait_for(lambda: bool(plans.take(10)), 20, "a plan")
     began = time.perf_counter()
-    used = cpu_s(node.process.pid)
+    used = node.cpu_s()
     next_look = began
     while (elapsed := time.perf_counter() - began) < 60 * minutes:
         for message in plans.take_iter(timeout=duration(milliseconds=100)):
@@ -137,7 +131,7 @@ def watch(node: PlannerNode, minutes: float, task: Path) -> dict[str, list]:
             next_look += 1
         if node.process.poll() is not None:
             raise SystemExit("the node has ended:\n" + node.log()[-2000:])
-    seen["cores"] = [(cpu_s(node.process.pid) - used) / elapsed]
+    seen["cores"] = [(node.cpu_s() - used) / elapsed]
     return seen
 
 

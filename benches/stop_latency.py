@@ -147,6 +147,7 @@ def main() -> None:
     threads = f"inference.candidate_threads:={os.cpu_count()}"
     with tempfile.TemporaryDirectory() as directory:
         log = Path(directory) / "node.log"
+        began = time.perf_counter()
         with PlannerNode(log, *PARAMETERS, threads, *arguments.parameter) as node, FollowingRobot() as robot:
             robot.load_task(write_task(Path(directory), scenery(1), max_steps=100_000))
             context = multiprocessing.get_context("spawn")
@@ -157,10 +158,7 @@ def main() -> None:
                 latencies = sorted(results.get(timeout=60 + 10 * arguments.stops))
             finally:
                 operator.terminate()
-            ticks = os.sysconf("SC_CLK_TCK")
-            fields = Path(f"/proc/{node.process.pid}/stat").read_text().rsplit(")", 1)[1].split()
-            elapsed = time.clock_gettime(time.CLOCK_BOOTTIME) - int(fields[19]) / ticks
-            busy = (int(fields[11]) + int(fields[12])) / ticks / elapsed
+            busy = node.cpu_s() / (time.perf_counter() - began)
 
     def at(share: float) -> float:
         return 1e3 * latencies[min(len(latencies) - 1, int(share * len(latencies)))]

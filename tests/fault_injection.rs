@@ -155,6 +155,7 @@ impl Assembly {
         let (joints, joints_out) = inputs::joints("/joint_states", mapper);
         let sent = Recorder::default();
         let requests = Arc::<Requests>::default();
+        requests.activate.store(true, Ordering::Release);
         let heartbeat = Arc::<Heartbeat>::default();
         let (proposals_in, proposals) = RingBuffer::new(1);
         let (to_planning, of_planning) = triple_buffer(&MotionReport::default());
@@ -177,7 +178,6 @@ impl Assembly {
             clock: Arc::clone(&shared),
             gate: CommandGate::new(config, Arc::clone(&chain), Some(gripper.clone()), sent.clone()).unwrap(),
             mode: Mode::Active,
-            activate_at_start: true,
             camera: Arc::clone(&frames_out.health),
             joints: joints_out.newest,
             heartbeat: Arc::clone(&heartbeat),

@@ -132,18 +132,21 @@ def planner_side(options: argparse.Namespace) -> dict:
         surroundings.setdefault("ORT_DYLIB_PATH", str(library))
     words: list[object] = [options.planner, "bench-planners", "--json", "--no-reference", "--no-ladder"]
     words += ["--model", options.model, "--pairs", options.pairs, "--limit", options.limit, "--energy", "l1"]
-    words += ["--horizon", options.horizon, "--threads", options.threads, "--optimizer", OPTIMIZER]
+    words += ["--horizon", options.horizon, "--optimizer", OPTIMIZER]
+    # As many threads as the original has, used as the planner uses them: to divide a call's candidates.
+    words += ["--threads", 1, "--lanes", options.threads]
     done = subprocess.run([str(word) for word in words], env=surroundings, stdout=subprocess.PIPE, check=True)
     return json.loads(done.stdout)["rows"][0]
 
 
 def small(options: argparse.Namespace) -> dict:
-    """Both sides' plans on the same pairs; the planner before and after the original."""
-    first = planner_side(options)
+    """Both sides' plans on the same pairs; the planner several times, before and after the original."""
+    runs = [planner_side(options) for _ in range(options.rounds)]
     slow = original_side(options)
     time.sleep(1.0)
-    second = planner_side(options)
-    fast_ms = [statistics.mean(both) for both in zip(first["plan_ms"], second["plan_ms"], strict=True)]
+    runs += [planner_side(options) for _ in range(options.rounds)]
+    first = runs[0]
+    fast_ms = [statistics.median(ms) for ms in zip(*(run["plan_ms"] for run in runs), strict=True)]
     ratios = [plan.milliseconds / ms for plan, ms in zip(slow, fast_ms, strict=True)]
     gaps = [100 * (e - plan.energy) / plan.energy for e, plan in zip(first["energies"], slow, strict=True)]
     return {
@@ -217,7 +220,7 @@ def main() -> int:
     parser.add_argument("--arch", help="architecture with random weights: time calls, and multiply out")
     parser.add_argument("--random-weights", type=int, default=0, metavar="SEED")
     parser.add_argument("--batch", type=int, help="candidates per call with --arch; default: the planner's")
-    parser.add_argument("--rounds", type=int, default=3, help="calls of each side with --arch")
+    parser.add_argument("--rounds", type=int, default=3, help="repetitions")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures here as well")
     options = parser.parse_args()
     torch.set_num_threads(options.threads)

@@ -149,7 +149,6 @@ impl Configured {
             clock: Arc::clone(clock),
             gate,
             mode: config.mode,
-            activate_at_start: false,
             camera: Arc::clone(&camera_health),
             joints: joints.newest,
             heartbeat: Arc::clone(&heartbeat),
@@ -330,7 +329,7 @@ fn load_model(config: &Config, progress: &(dyn Fn(&str) + Sync)) -> Result<OnnxW
     std::thread::scope(|scope| {
         let loading = std::thread::Builder::new().name(name.to_owned()).spawn_scoped(scope, load);
         let loading = loading.map_err(|source| NodeError::Thread { name, source })?;
-        loading.join().unwrap_or(Err(NodeError::ThreadEnded(name)))
+        loading.join().unwrap_or(Err(NodeError::Panicked))
     })
 }
 

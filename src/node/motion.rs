@@ -134,10 +134,6 @@ pub struct MotionReport {
     pub answer: Option<Answer>,
     /// What has been sent and refused.
     pub counters: GateCounters,
-    /// Commands sent: proposals and stops.
-    pub sent: u64,
-    /// Commands refused.
-    pub refused: u64,
 }
 
 impl MotionReport {
@@ -156,8 +152,6 @@ pub struct Motion<S> {
     pub gate: CommandGate<S>,
     /// Whether the node may move the arm at all.
     pub mode: Mode,
-    /// Activate at the start, instead of waiting for [`Requests::activate`].
-    pub activate_at_start: bool,
     /// Camera, for its age.
     pub camera: Arc<InputHealth>,
     /// Newest joint state.
@@ -197,9 +191,6 @@ impl<S: CommandSink> Motion<S> {
         let mut key = ReasonKey::None;
         // The thread can be woken from here on; a flag set before is seen in the first turn.
         self.requests.gate.get_or_init(std::thread::current);
-        if self.activate_at_start {
-            self.requests.activate.store(true, Ordering::Release);
-        }
         loop {
             let now = self.clock.monotonic();
             let inputs = GateInputs {
@@ -251,8 +242,6 @@ impl<S: CommandSink> Motion<S> {
         report.limiting = self.gate.limiting();
         report.limiting_joint = report.limiting.by.map(|by| self.gate.joint_name(by.joint));
         report.counters = self.gate.counters();
-        report.sent = report.counters.accepted + report.counters.stops;
-        report.refused = report.counters.refused_in_all();
     }
 
     /// In the order of the fields of [`Requests`].

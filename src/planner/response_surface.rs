@@ -44,6 +44,9 @@ parameters! {
         design_radius: f64 = 0.7 => runtime().range(1e-3..=1.0),
         /// Whether the ends of the gripper's range are tried at the best position: a grasp has an optimum on either side.
         gripper_probe: bool = true => runtime(),
+        /// Whether a search that has settled begins once more, from the best of the box's corners (as many as tell the
+        /// searched numbers apart), when its calls suffice for that: plans of several steps have minima far apart.
+        corners: bool = true => runtime(),
         /// Latent elements that the surrogate models, drawn once at random; all when the latent is not larger.
         latent_elements: usize = 2048 => runtime().range(16..=1 << 24),
         /// When the real energy exceeds the surrogate's by more than this fraction of the spread of the design's energies,
@@ -103,6 +106,7 @@ enum Phase {
     Refine,
     Probe,
     Widen,
+    Corners,
     Fallback,
     Done,
 }
@@ -136,13 +140,15 @@ pub struct ResponseSurface {
     widened: usize,
     probed: bool,
     looked_around: bool,
+    seen_corners: bool,
     free: Vec<Free>,
     /// Latent elements that are modelled, in random order.
     subset: Vec<usize>,
     subset_of: usize,
     surface: Kriging,
     descent: Descent,
-    /// Costs of the surface's points, and their indices from the cheapest on.
+    /// Costs of the surface's points, and the indices of those that count for the search, from the cheapest on: all, or
+    /// those since it began once more.
     costs: Vec<f64>,
     order: Vec<usize>,
     /// For each point its real energy less that of all modelled elements, and of the first few.
@@ -195,6 +201,7 @@ impl ResponseSurface {
             widened: 0,
             probed: false,
             looked_around: false,
+            seen_corners: false,
             free: Vec::new(),
             subset: Vec::new(),
             subset_of: 0,
@@ -281,6 +288,15 @@ impl ResponseSurface {
         }
     }
 
+    /// Corners of the box, drawn in as far as the design points.
+    fn ask_corners(&mut self, problem: &SearchProblem<'_>, batch: &mut CandidateBatch) {
+        for row in 0..corner_count(self.free.len()) {
+            self.point.clear();
+            self.point.extend(corner(row).take(self.free.len()).map(|sign| sign * self.config.design_radius));
+            self.push_point(problem, batch);
+        }
+    }
+
     /// The surrogate's optimum, and points around it if there shall be more.
     fn ask_refinement(&mut self, problem: &SearchProblem<'_>, batch: &mut CandidateBatch) {
         if !self.surface.fit() {
@@ -301,6 +317,7 @@ impl ResponseSurface {
                 match self.phase {
                     Phase::Probe => self.ask_probe(problem, batch),
                     Phase::Widen => self.ask_wider(problem, batch),
+                    Phase::Corners => self.ask_corners(problem, batch),
                     _ => break,
                 }
             }
@@ -409,9 +426,23 @@ impl ResponseSurface {
             self.looked_around = true;
             self.widened += 1;
             Phase::Widen
+        } else if self.config.corners && !self.seen_corners && self.told + self.corners_and_after() <= self.calls {
+            self.seen_corners = true;
+            self.order.clear();
+            Phase::Corners
         } else {
             Phase::Done
         }
+    }
+
+    /// Candidates that beginning once more takes at least.
+    fn corners_and_after(&self) -> usize {
+        corner_count(self.free.len()) + self.patience()
+    }
+
+    /// Rounds without a gain after which the search has settled: of more numbers, more rounds gain nothing.
+    fn patience(&self) -> usize {
+        PATIENCE + self.free.len().saturating_sub(4) / 2
     }
 
     /// What comes after a round of the search.
@@ -420,9 +451,7 @@ impl ResponseSurface {
         if self.told >= self.calls || self.surface.is_full() {
             return Phase::Done;
         }
-        // A search of more numbers more often gains nothing in a round.
-        let patience = PATIENCE + self.free.len().saturating_sub(4) / 2;
-        let still = self.config.tolerance > 0.0 && self.still >= patience;
+        let still = self.config.tolerance > 0.0 && self.still >= self.patience();
         if still || (self.is_to_probe() && self.round >= PROBE_ROUND) { self.settled() } else { Phase::Refine }
     }
 }
@@ -436,7 +465,8 @@ impl Optimizer for ResponseSurface {
         self.noise.restart(problem.seed, problem.plan_id);
         self.phase = Phase::Design;
         (self.round, self.told, self.still, self.widened, self.probed) = (0, 0, 0, 0, false);
-        (self.wrong, self.disagreements, self.looked_around) = (0, 0, false);
+        (self.wrong, self.disagreements) = (0, 0);
+        (self.looked_around, self.seen_corners) = (false, false);
         self.free.clear();
         let numbers = problem.space.dimensions().iter().enumerate().filter(|(_, d)| d.pin.is_none());
         self.free.extend(numbers.map(|(index, d)| Free {
@@ -493,6 +523,7 @@ impl Optimizer for ResponseSurface {
                 }
             }
             Phase::Widen => self.ask_wider(problem, batch),
+            Phase::Corners => self.ask_corners(problem, batch),
             Phase::Fallback => self.fallback.ask(problem, batch),
             Phase::Done => {}
         }
@@ -503,7 +534,7 @@ impl Optimizer for ResponseSurface {
         match self.phase {
             Phase::Fallback => return self.fallback.tell(problem, batch, evaluation),
             Phase::Done => return,
-            Phase::Design | Phase::Refine | Phase::Probe | Phase::Widen => {
+            Phase::Design | Phase::Refine | Phase::Probe | Phase::Widen | Phase::Corners => {
                 self.remember(problem, batch, evaluation);
             }
         }
@@ -543,6 +574,18 @@ impl Optimizer for ResponseSurface {
             _ => self.next_phase(true),
         };
     }
+}
+
+/// Rows of the two-level design for `numbers` coordinates.
+fn corner_count(numbers: usize) -> usize {
+    (2 * numbers).next_power_of_two()
+}
+
+/// The signs of the coordinates in a row of the two-level design: no coordinate's effect is mistaken for another's or for
+/// that of two together (resolution IV, Box and Hunter 1961: each sign is the parity of an odd number of the row's bits).
+fn corner(row: usize) -> impl Iterator<Item = f64> {
+    let columns = (1_usize..).filter(|mask| mask.count_ones() % 2 == 1);
+    columns.map(move |mask| if (row & mask).count_ones() % 2 == 1 { -1.0 } else { 1.0 })
 }
 
 /// The cheapest of the points, u; `order` are their indices by cost.
@@ -588,6 +631,24 @@ fn draw_subset(len: usize, count: usize) -> Vec<usize> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn corners_tell_every_coordinate_from_all_others_and_from_pairs_of_them() {
+        for numbers in [3, 4, 7, 8, 16, 32] {
+            let rows: Vec<Vec<f64>> =
+                (0..corner_count(numbers)).map(|row| corner(row).take(numbers).collect()).collect();
+            let sum = |term: &dyn Fn(&[f64]) -> f64| rows.iter().map(|row| term(row)).sum::<f64>();
+            for a in 0..numbers {
+                assert_eq!(sum(&|row| row[a]), 0.0, "as often low as high");
+                for b in 0..a {
+                    assert_eq!(sum(&|row| row[a] * row[b]), 0.0, "{a} and {b} of {numbers}");
+                    for c in 0..b {
+                        assert_eq!(sum(&|row| row[a] * row[b] * row[c]), 0.0, "{a}, {b} and {c} of {numbers}");
+                    }
+                }
+            }
+        }
+    }
 
     #[test]
     fn a_subset_has_each_element_once_and_reaches_everywhere() {

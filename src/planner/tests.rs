@@ -26,6 +26,8 @@ struct Formula {
     poison: fn(usize) -> Poison,
     /// Whether the L1 energies have nothing to do with the latents: a surrogate cannot but be wrong then.
     rugged: bool,
+    /// Whether the latents come nearest to the goal's where the second step undoes the first, far from a lesser minimum.
+    decoy: bool,
 }
 
 #[derive(Clone, Copy, PartialEq)]
@@ -66,6 +68,7 @@ impl Formula {
             delay: Duration::ZERO,
             poison: |_| Poison::None,
             rugged: false,
+            decoy: false,
         }
     }
 
@@ -79,6 +82,22 @@ impl Formula {
             self.second.chunks(HIDDEN).map(|w| w.iter().zip(&hidden).map(|(w, h)| w * h).sum()).collect();
         layer_norm(&mut out, WIDTH, 1e-6);
         out
+    }
+}
+
+impl Formula {
+    /// A latent off the goal's, less so near two places of the box: a little way forward, and there and back.
+    fn behind_a_decoy(&self, sequence: &[f32]) -> Vec<f32> {
+        let max_step = self.spec.max_step_m as f32;
+        let near = |place: [[f32; 3]; 2]| {
+            let steps = sequence.chunks_exact(STATE_DIM).zip(place);
+            let square: f32 = steps.flat_map(|(a, at)| [0, 1, 2].map(|i| a[i] / max_step - at[i])).map(|d| d * d).sum();
+            (-square / 1.8).exp()
+        };
+        let decoy = near([[0.2, 0.1, 0.0], [0.2, 0.0, 0.1]]);
+        let true_goal = near([[0.7, -0.6, 0.7], [-0.7, 0.7, -0.6]]);
+        let off = 1.0 - 0.6 * decoy - 0.9 * true_goal;
+        self.goal.iter().zip(self.second.iter().cycle()).map(|(g, v)| g + v * off).collect()
     }
 }
 
@@ -117,6 +136,9 @@ impl WorldModel for Formula {
                 state = state.compose(&Action(a));
             }
             let mut latent = self.look(&state);
+            if self.decoy {
+                latent = self.behind_a_decoy(sequence);
+            }
             let energy = |norm| latent_energy(&latent, &self.goal, norm).unwrap() as f32;
             let (mut l1, l2) = (energy(EnergyNorm::L1), energy(EnergyNorm::L2));
             if self.rugged {
@@ -263,6 +285,23 @@ fn two_steps_are_planned_too() {
     let (mean, p90, calls) = gaps(&config, &reference, 2.0);
     println!("H = 2: mean gap {mean:.5}, p90 {p90:.5}, {calls} calls");
     assert!(calls <= 100 && mean < 0.01, "{mean} {p90} {calls}");
+}
+
+#[test]
+fn a_search_that_begins_once_more_from_the_corners_leaves_a_lesser_minimum() {
+    let energy = |corners: bool, seed: u64| {
+        let mut config = PlannerConfig { horizon: 2, ..PlannerConfig::default() };
+        config.optimizers.response_surface.corners = corners;
+        let mut model = Formula { decoy: true, ..Formula::new(seed) };
+        let task = problem(&model, seed, 1.0);
+        let plan = ask(&mut planner(config, &model), &mut model, &task, None, 0).unwrap();
+        assert!(plan.predictor_calls <= response_surface::MOST_CALLS, "{}", plan.predictor_calls);
+        plan.energy
+    };
+    for seed in 0..5 {
+        let (without, with) = (energy(false, seed), energy(true, seed));
+        assert!(with < 0.6 * without, "{without} {with}");
+    }
 }
 
 #[test]

@@ -3,7 +3,8 @@
 //! Each iteration solves `δ = Jᵀ(J·Jᵀ + λ²I)⁻¹(e − J·z) + z`, where `e` is the remaining pose error, and `z` pulls the
 //! joints towards the posture where the task leaves them free. The damping λ² follows the error (Levenberg and
 //! Marquardt), so the end of the way converges fast and a singularity slows the arm instead of throwing it. Joints
-//! that a step would push through a limit are placed on the limit, and the step is solved again without them.
+//! that a step would push through a limit are placed on the limit, and the step is solved again without them. A descent
+//! that is stuck close by, at a singularity, begins again from a little aside.
 //! All matrices are of fixed size; solving does not allocate unless it fails.
 
 use std::sync::Arc;
@@ -24,7 +25,7 @@ parameters! {
         position_tolerance_m: f64 = 1e-5 => read_only().unit("m").range(1e-9..=0.1),
         /// A solution is at most this far from the target's rotation.
         rotation_tolerance_rad: f64 = 1e-4 => read_only().unit("rad").range(1e-9..=0.5),
-        /// Most iterations before giving up.
+        /// Most iterations before giving up, or beginning again near a singularity.
         max_iterations: u32 = 50 => read_only().range(1..=10_000),
         /// Length that weighs one radian of rotation error against metres of position error.
         rotation_weight_m: f64 = 0.3 => read_only().unit("m/rad").range(1e-6..=100.0),
@@ -203,29 +204,19 @@ impl InverseKinematics {
             return Err(InverseKinematicsError::NotFinite { what: "target" });
         }
 
-        let mut current = self.iterate(clamp(seed.padded(), &self.lower, &self.upper), base_from_tip);
+        let seed = clamp(seed.padded(), &self.lower, &self.upper);
+        let mut current = self.iterate(seed, base_from_tip);
         let (_, seed_condition_number) = conditioning(&current.jacobian, self.config.rotation_weight_m);
-        let mut damping = INITIAL_DAMPING;
-        let mut slow_iterations = 0;
-        let mut iterations = 0;
-        while !self.converged(&current) && iterations < self.config.max_iterations {
-            iterations += 1;
-            let next_q = self.step(&current, damping).map(|step| clamp(&(current.q + step), &self.lower, &self.upper));
-            let next = next_q.map(|q| self.iterate(q, base_from_tip));
-            match next {
-                Some(next) if next.cost < current.cost => {
-                    slow_iterations = if next.cost > SLOW_PROGRESS * current.cost { slow_iterations + 1 } else { 0 };
-                    damping = (damping * 0.25).max(SMALLEST_DAMPING);
-                    current = next;
-                }
-                // A worse or a failed step is not taken; more damping makes the next one shorter.
-                _ => {
-                    slow_iterations += 1;
-                    damping *= 8.0;
-                }
-            }
-            if slow_iterations >= SLOW_ITERATIONS {
+        let mut iterations = self.descend(&mut current, base_from_tip);
+        for attempt in 0..RESTARTS {
+            if self.converged(&current) || current.cost.sqrt() > STUCK_NEAR_M {
                 break;
+            }
+            let from = if attempt % 2 == 0 { &current.q } else { &seed };
+            let mut aside = self.iterate(self.beside(from, attempt), base_from_tip);
+            iterations += self.descend(&mut aside, base_from_tip);
+            if aside.cost < current.cost {
+                current = aside;
             }
         }
 
@@ -243,6 +234,43 @@ impl InverseKinematics {
         } else {
             Err(InverseKinematicsError::Unreachable { report, at_limit: self.joints_at_limit(&current.q) })
         }
+    }
+
+    /// Goes down from `current` until it is there or gets no further; iterations used.
+    fn descend(&self, current: &mut Iterate, base_from_tip: &Isometry3<f64>) -> u32 {
+        let mut damping = INITIAL_DAMPING;
+        let mut slow_iterations = 0;
+        let mut iterations = 0;
+        while !self.converged(current) && iterations < self.config.max_iterations && slow_iterations < SLOW_ITERATIONS {
+            iterations += 1;
+            let next_q = self.step(current, damping).map(|step| clamp(&(current.q + step), &self.lower, &self.upper));
+            let next = next_q.map(|q| self.iterate(q, base_from_tip));
+            match next {
+                Some(next) if next.cost < current.cost => {
+                    slow_iterations = if next.cost > SLOW_PROGRESS * current.cost { slow_iterations + 1 } else { 0 };
+                    damping = (damping * 0.25).max(SMALLEST_DAMPING);
+                    *current = next;
+                }
+                // A worse or a failed step is not taken; more damping makes the next one shorter.
+                _ => {
+                    slow_iterations += 1;
+                    damping *= 8.0;
+                }
+            }
+        }
+        iterations
+    }
+
+    /// A place near `q` to begin again from: every joint to one side, by another pattern and farther at each attempt.
+    fn beside(&self, q: &Padded, attempt: u32) -> Padded {
+        let sides = (attempt + 1).wrapping_mul(SIDES) >> 8;
+        Padded::from_fn(|i, _| {
+            let aside = f64::from(attempt + 1) * if sides >> i & 1 == 0 { ASIDE } else { -ASIDE };
+            // From a limit, only one side leads on.
+            let beside = q[i] + aside;
+            let within = (self.lower[i]..=self.upper[i]).contains(&beside);
+            if within { beside } else { (q[i] - aside).clamp(self.lower[i], self.upper[i]) }
+        })
     }
 
     /// Share of the full speed, above 0 and at most 1, at which the motion from the seed to the solution is to be made.
@@ -338,6 +366,15 @@ const DAMPING_FLOOR: f64 = 1e-10;
 const SLOW_PROGRESS: f64 = 0.98;
 /// … and so many slow iterations in a row end the solve.
 const SLOW_ITERATIONS: u32 = 12;
+/// Weighted error below which a descent that gets no further is stuck in the fold at a singularity, m: there the error
+/// falls with the square of a joint's motion, and the way on is sideways. Farther off it is a limit or the reach.
+const STUCK_NEAR_M: f64 = 0.005;
+/// Most attempts to get out of there.
+const RESTARTS: u32 = 12;
+/// How much farther aside each attempt begins, rad or m, and the bits that give the sides (of the golden ratio: no two
+/// attempts are alike).
+const ASIDE: f64 = 0.05;
+const SIDES: u32 = 0x9e37_79b9;
 /// Weighted error below which the pull towards the posture fades, m.
 const POSTURE_FADE_M: f64 = 0.01;
 

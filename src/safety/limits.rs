@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use nalgebra::Vector3;
 
-use crate::config::parameter::{ParameterError, keyed_by, parameters, read_only};
+use crate::config::parameter::{ParameterError, check, keyed_by, parameters, read_only};
 use crate::robot::joints::{JointName, JointVector};
 use crate::robot::kinematics::Chain;
 
@@ -70,7 +70,10 @@ pub enum LimitsConfigError {
         /// Which.
         quantity: Quantity,
     },
-    /// A number outside its range.
+    /// A setting outside its range.
+    #[error("limits: {0}")]
+    Parameter(#[from] ParameterError),
+    /// A number of a joint outside its range.
     #[error("limits: {setting} is {value}; it must be {expected}")]
     OutOfRange {
         /// Setting, with the joint where it belongs to one.
@@ -165,21 +168,8 @@ impl MotionLimits {
             let available = chain.joints().iter().map(|j| &*j.name).collect::<Vec<_>>().join(", ");
             return Err(LimitsConfigError::UnknownJoint { joint: joint.clone(), available });
         }
-        for (setting, value) in [
-            ("velocity_scaling", config.velocity_scaling),
-            ("acceleration_scaling", config.acceleration_scaling),
-            ("jerk_scaling", config.jerk_scaling),
-        ] {
-            if !(value > 0.0 && value <= 1.0) {
-                let (setting, expected) = (setting.to_owned(), "above 0 and at most 1");
-                return Err(LimitsConfigError::OutOfRange { setting, value, expected });
-            }
-        }
+        check(config, "")?;
         let margin = config.position_margin;
-        if !(margin.is_finite() && margin >= 0.0) {
-            let (setting, expected) = ("position_margin".to_owned(), "finite and not negative");
-            return Err(LimitsConfigError::OutOfRange { setting, value: margin, expected });
-        }
         let joints = chain.joints().iter().map(|joint| {
             let own = config.joints.get(&*joint.name).copied().unwrap_or_default();
             let stated = &joint.limits;

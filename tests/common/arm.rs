@@ -163,7 +163,7 @@ pub struct GateBench {
 
 impl GateBench {
     /// With motions of at least 0.8 s.
-    pub fn new(activate_at_start: bool) -> Self {
+    pub fn new(active: bool) -> Self {
         let mut config = gate_config();
         config.trajectory.min_duration_s = 0.8;
         let (chain, gripper) = panda();
@@ -176,11 +176,11 @@ impl GateBench {
         let (report, reports) = triple_buffer(&MotionReport::default());
         let (unread, _) = triple_buffer(&MotionReport::default());
         let (requests, planner) = (Arc::<Requests>::default(), Arc::<Heartbeat>::default());
+        requests.activate.store(active, Ordering::Release);
         let motion = Motion {
             clock: Arc::<SystemClock>::clone(&clock),
             gate: CommandGate::new(config, chain, Some(gripper), sent.clone()).unwrap(),
             mode: Mode::Active,
-            activate_at_start,
             camera: camera.health,
             joints: joint_outputs.newest,
             heartbeat: Arc::clone(&planner),

@@ -2,6 +2,7 @@
 
 import sys
 from dataclasses import dataclass
+from itertools import count
 
 from cyclonedds.core import Policy, Qos
 from cyclonedds.idl import IdlStruct
@@ -20,6 +21,10 @@ LATCHED = Qos(
     Policy.History.KeepLast(1000),
     Policy.DataRepresentation(use_cdrv0_representation=True),
 )
+
+
+CLIENTS = count(1)
+"""What tells the clients of this process apart."""
 
 
 @dataclass
@@ -258,6 +263,7 @@ class Service:
         self._replies = participant.raw_reader(f"rr/vjepa_planner/{name}Reply", response, RELIABLE)
         self._request = request
         self._name = name
+        self._client = next(CLIENTS)
         self._number = 0
 
     def send(self, *arguments: object) -> None:
@@ -270,18 +276,18 @@ class Service:
             f"the service {self._name} is there",
         )
         self._number += 1
-        self._requests.write(self._request(1, self._number, *arguments))
+        self._requests.write(self._request(self._client, self._number, *arguments))
 
     def answer(self, limit_s: float = 5):
         """The answer to the last request."""
-        replies: list = []
+        own = (self._client, self._number)
 
-        def answered() -> bool:
-            replies.extend(reply for reply in self._replies.take(10) if hasattr(reply, "number"))
-            return any(reply.number == self._number for reply in replies)
+        def ours():
+            # Replies to all clients come on one topic. A sample that tells of a writer's end has no fields.
+            replies = [reply for reply in self._replies.take(10) if hasattr(reply, "number")]
+            return next((reply for reply in replies if (reply.client, reply.number) == own), None)
 
-        wait_for(answered, limit_s, f"a reply of {self._name}")
-        return next(reply for reply in replies if reply.number == self._number)
+        return wait_for(ours, limit_s, f"a reply of {self._name}")
 
     def call(self, *arguments: object, limit_s: float = 5):
         """Calls and returns the answer."""

@@ -8,6 +8,7 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 from PIL import Image as Picture
@@ -29,6 +30,8 @@ from sim.dds import (
     seconds,
     stamp,
 )
+
+Reply = TypeVar("Reply")
 
 ROOT = Path(__file__).resolve().parents[2]
 NODE = ROOT / "target/release/planner_node"
@@ -142,12 +145,12 @@ class Robot:
                 self.statuses.append(self.status)
 
 
-def wait_for(condition: Callable[[], bool], limit_s: float, what: str) -> None:
-    """Returns as soon as the condition holds; fails when it does not within the limit."""
+def wait_for(condition: Callable[[], Reply], limit_s: float, what: str) -> Reply:
+    """What the condition gives as soon as that is true; fails when it is not within the limit."""
     until = time.monotonic() + limit_s
     while time.monotonic() < until:
-        if condition():
-            return
+        if result := condition():
+            return result
         time.sleep(0.02)
     raise AssertionError(f"not within {limit_s} s: {what}")
 
@@ -169,6 +172,11 @@ class PlannerNode:
     def log(self) -> str:
         """What it has said so far."""
         return self._log.read_text(errors="replace")
+
+    def cpu_s(self) -> float:
+        """CPU time that it has used."""
+        fields = Path(f"/proc/{self.process.pid}/stat").read_text().rsplit(")", 1)[1].split()
+        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
     def __enter__(self) -> PlannerNode:
         return self

@@ -4,17 +4,15 @@ The annotations are real types, not postponed ones: `cyclonedds` builds the wire
 """
 
 import time
-from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import TypeVar
 
 from cyclonedds.idl import IdlStruct
 from cyclonedds.idl.types import float64, int64, sequence, uint8, uint64
 
+from robot import wait_for
 from sim.dds import RELIABLE, Node, Time
 
 Value = bool | int | float | str | list[int] | list[float] | list[str] | None
-Reply = TypeVar("Reply")
 
 
 @dataclass
@@ -203,16 +201,6 @@ def to_message(value: Value) -> ParameterValue:
 def from_message(value: ParameterValue) -> Value:
     """The value that a message holds."""
     return getattr(value, FIELDS[value.type]) if value.type else None
-
-
-def wait_for(condition: Callable[[], Reply], limit_s: float, what: str) -> Reply:
-    """What the condition gives as soon as that is true; fails when it is not within the limit."""
-    until = time.monotonic() + limit_s
-    while time.monotonic() < until:
-        if result := condition():
-            return result
-        time.sleep(0.02)
-    raise AssertionError(f"not within {limit_s} s: {what}")
 
 
 class ParameterClient:

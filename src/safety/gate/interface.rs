@@ -203,6 +203,11 @@ pub struct GateCounters {
 }
 
 impl GateCounters {
+    /// Commands sent: proposals and stops.
+    pub fn sent(&self) -> u64 {
+        self.accepted + self.stops
+    }
+
     /// Proposals refused for reasons of `kind`.
     pub fn refused(&self, kind: RefusalKind) -> u64 {
         self.refused[kind as usize]
