@@ -30,10 +30,12 @@ impl Form {
             Self::Test("smpte".to_owned())
         } else if ["rtsp://", "rtsps://", "rtspt://", "rtspu://"].iter().any(|scheme| text.starts_with(scheme)) {
             Self::Rtsp(text.to_owned())
+        } else if let Some(name) = text.strip_prefix("file://") {
+            Self::File(name.to_owned())
         } else if text.contains('!') {
             Self::Pipeline(text.to_owned())
         } else {
-            Self::File(text.strip_prefix("file://").unwrap_or(text).to_owned())
+            Self::File(text.to_owned())
         }
     }
 
@@ -116,6 +118,7 @@ mod tests {
         assert_eq!(Form::of("rtsp://10.0.0.2/live"), Form::Rtsp("rtsp://10.0.0.2/live".to_owned()));
         assert_eq!(Form::of("file:///data/arm.mkv"), Form::File("/data/arm.mkv".to_owned()));
         assert_eq!(Form::of("my films/arm.mkv"), Form::File("my films/arm.mkv".to_owned()));
+        assert_eq!(Form::of("file:///data/look! a film.mkv"), Form::File("/data/look! a film.mkv".to_owned()));
         let pipeline = "v4l2src ! appsink";
         assert_eq!(Form::of(pipeline), Form::Pipeline(pipeline.to_owned()));
     }
