@@ -147,6 +147,19 @@ test-rust: setup
 test-python: setup
 	$(VENV)/bin/python -m pytest -c python/pyproject.toml python/sim python/demo tests/package
 
+FUZZ_SECONDS ?= 60
+.PHONY: fuzz
+# cargo-fuzz needs a nightly toolchain. Without it the same functions get mutated messages, blindly.
+fuzz: setup ## decoding of images from the network gets broken messages (FUZZ_SECONDS=60)
+	@if cargo +nightly fuzz --version >/dev/null 2>&1; then \
+		for target in image_message compressed_image; do \
+			cargo +nightly fuzz run $$target -- -max_total_time=$$(( $(FUZZ_SECONDS) / 2 )) -rss_limit_mb=4096; \
+		done; \
+	else \
+		echo "cargo-fuzz or a nightly toolchain is missing: mutating valid messages blindly instead"; \
+		FUZZ_SECONDS=$(FUZZ_SECONDS) cargo test $(CARGO_FLAGS) --test camera_fuzz -- --ignored --nocapture; \
+	fi
+
 .PHONY: test-loop
 # Uses the node that test-rust has built: a build of its own would differ in features of shared packages.
 test-loop: test-rust

@@ -2,10 +2,11 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "this is test code")]
 
+#[path = "common/counting.rs"]
+mod counting;
 #[path = "common/smooth.rs"]
 mod smooth;
 
-use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -19,55 +20,14 @@ use vjepa_planner::world_model::{
     Context, Latent, LoadOptions, ModelError, ModelSpec, OnnxWorldModel, Rollouts, WorldModel,
 };
 
-/// Counts what this thread takes from the heap.
-struct Counting;
-
 thread_local! {
-    /// Initialised without taking memory, as an allocator must.
-    static TAKEN: Cell<usize> = const { Cell::new(0) };
-    /// Of these, what calls of a model took.
+    /// Of what this thread took, what calls of a model took.
     static TAKEN_BY_MODEL: Cell<usize> = const { Cell::new(0) };
 }
 
-fn count() {
-    // At the end of a thread there may be nothing left to count with.
-    let _ = TAKEN.try_with(|taken| taken.set(taken.get() + 1));
-}
-
-#[expect(unsafe_code, reason = "an allocator is unsafe by its nature")]
-// SAFETY: every call goes unchanged to the system's allocator, which keeps the promises of `GlobalAlloc`; the counter is
-// a thread's own, takes no memory and does not unwind.
-unsafe impl GlobalAlloc for Counting {
-    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
-        count();
-        // SAFETY: the caller promises what `System` asks for.
-        unsafe { System.alloc(layout) }
-    }
-
-    unsafe fn alloc_zeroed(&self, layout: Layout) -> *mut u8 {
-        count();
-        // SAFETY: the caller promises what `System` asks for.
-        unsafe { System.alloc_zeroed(layout) }
-    }
-
-    unsafe fn realloc(&self, pointer: *mut u8, layout: Layout, size: usize) -> *mut u8 {
-        count();
-        // SAFETY: the caller promises what `System` asks for, and the pointer came from there.
-        unsafe { System.realloc(pointer, layout, size) }
-    }
-
-    unsafe fn dealloc(&self, pointer: *mut u8, layout: Layout) {
-        // SAFETY: the caller promises what `System` asks for, and the pointer came from there.
-        unsafe { System.dealloc(pointer, layout) }
-    }
-}
-
-#[global_allocator]
-static ALLOCATOR: Counting = Counting;
-
 /// Blocks taken from the heap by this thread up to now, but for calls of an [`Apart`] model.
 fn taken() -> usize {
-    TAKEN.with(Cell::get) - TAKEN_BY_MODEL.with(Cell::get)
+    counting::taken() - TAKEN_BY_MODEL.with(Cell::get)
 }
 
 /// Plans before counting: every kind of batch has been there then.

@@ -195,9 +195,9 @@ impl<'a> Rows<'a> {
         let y = y.clamp(1, self.height.saturating_sub(2).max(1));
         let (above, here, below) = (self.row(y - 1), self.row(y), self.row(y + 1));
         let red_row = y % 2 == red.1;
-        let mean = |a: u8, b: u8| ((u16::from(a) + u16::from(b) + 1) / 2) as u8;
+        let mean = |a: u8, b: u8| ((u16::from(a) + u16::from(b) + 1) >> 1) as u8;
         let mean4 =
-            |a: u8, b: u8, c: u8, d: u8| ((u16::from(a) + u16::from(b) + u16::from(c) + u16::from(d) + 2) / 4) as u8;
+            |a: u8, b: u8, c: u8, d: u8| ((u16::from(a) + u16::from(b) + u16::from(c) + u16::from(d) + 2) >> 2) as u8;
         let last = self.width.saturating_sub(2).max(1);
         for (pixel, x) in rgb.iter_mut().zip(columns) {
             let x = x.clamp(1, last);

@@ -20,8 +20,7 @@ pub use error::{ConfigError, Origin};
 pub use settings::{Settings, from_yaml};
 
 use self::parameter::{choices, keyed_by, parameters, read_only, runtime};
-use crate::camera::gstreamer::GstreamerSettings;
-use crate::camera::v4l2::V4l2Settings;
+use crate::camera::settings::CameraConfig;
 use crate::command::gripper::GripperConfig;
 use crate::command::settings::{ArmOutput, GripperOutput};
 use crate::node::task::GoalConfig;
@@ -59,7 +58,7 @@ parameters! {
         /// How the networks run.
         inference: RuntimeConfig = RuntimeConfig::default(),
         /// Where pictures come from.
-        camera: Camera = Camera::default(),
+        camera: CameraConfig = CameraConfig::default(),
         /// The arm and its sensors.
         robot: Robot,
         /// Inverse kinematics: from the planned pose to joint positions.
@@ -86,20 +85,6 @@ choices! {
         Shadow = "shadow",
         /// Plan and move the arm.
         Active = "active",
-    }
-}
-
-parameters! {
-    /// Where pictures come from.
-    pub struct Camera {
-        /// Topic of `sensor_msgs/Image`.
-        topic: String = "/camera/image_raw".to_owned() => read_only().not_empty(),
-        /// Topic of `sensor_msgs/CameraInfo`; empty: `camera_info` beside `topic`.
-        info_topic: String = String::new() => read_only(),
-        /// A camera at Video4Linux 2.
-        v4l2: V4l2Settings = V4l2Settings::default(),
-        /// Frames of a GStreamer pipeline.
-        gstreamer: GstreamerSettings = GstreamerSettings::default(),
     }
 }
 

@@ -273,6 +273,12 @@ fn is_related(name: &str) -> bool {
         "fallback_samples",
         "slow_from",
         "stop_at",
+        // A region of the picture, and quarter turns.
+        "x",
+        "y",
+        "width",
+        "height",
+        "rotation_deg",
     ];
     related.contains(&name.rsplit('.').next().unwrap_or_default())
 }

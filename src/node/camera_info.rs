@@ -5,7 +5,7 @@
 
 use std::sync::{Mutex, PoisonError};
 
-use crate::ros::messages::{CameraInfo, Image};
+use crate::ros::messages::CameraInfo;
 
 /// Topic of `camera_info` for an image topic, as ROS camera drivers have it: its sibling.
 pub fn sibling_topic(image_topic: &str) -> String {
@@ -40,10 +40,10 @@ pub struct CameraInfoCheck {
 }
 
 impl CameraInfoCheck {
-    /// Takes note of a picture.
-    pub fn saw_image(&self, image: &Image) {
+    /// Takes note of a picture; its frame is empty where that is not known.
+    pub fn saw_picture(&self, width: u32, height: u32, frame_id: &str) {
         let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
-        Said::update(&mut seen.0, image.width, image.height, &image.header.frame_id);
+        Said::update(&mut seen.0, width, height, frame_id);
     }
 
     /// Takes note of a `camera_info`. Where only a part of the sensor is read, or pixels are put together, the size of
@@ -67,7 +67,7 @@ impl CameraInfoCheck {
                 info.width, info.height, image.width, image.height
             ));
         }
-        (image.frame_id != info.frame_id)
+        (image.frame_id != info.frame_id && !image.frame_id.is_empty())
             .then(|| format!("camera_info is of frame `{}`, the images are of `{}`", info.frame_id, image.frame_id))
     }
 }
@@ -84,7 +84,7 @@ mod tests {
     fn problem(image: (u32, u32, &str), info: CameraInfo) -> Option<String> {
         let check = CameraInfoCheck::default();
         assert_eq!(check.problem(), None);
-        check.saw_image(&Image { width: image.0, height: image.1, header: header(image.2), ..Image::default() });
+        check.saw_picture(image.0, image.1, image.2);
         assert_eq!(check.problem(), None, "many cameras have no camera_info");
         check.saw_info(&info);
         check.problem()
@@ -99,6 +99,7 @@ mod tests {
         assert_eq!(problem((640, 480, "optical"), info(640, 480)), None);
         assert!(problem((640, 480, "optical"), info(1280, 720)).unwrap().contains("1280×720"));
         assert!(problem((640, 480, "left"), info(640, 480)).unwrap().contains("`left`"));
+        assert_eq!(problem((640, 480, ""), info(640, 480)), None, "compressed pictures come without");
     }
 
     #[test]

@@ -69,7 +69,7 @@ impl CaptureService {
         if capture.task_id.is_none()
             && let Some(frame) = configured.next_frame.take()
         {
-            let source = TaskSource::GoalFrame(frame.width as u32, frame.height as u32, frame.rgb);
+            let source = TaskSource::GoalFrame(frame.picture);
             capture.task_id = Some(configured.give(&source, goal));
         }
         let report = configured.planning.read();

@@ -10,6 +10,7 @@ use rtrb::RingBuffer;
 use triple_buffer::{Output, triple_buffer};
 
 use super::NodeError;
+use super::camera::{Camera, Connected};
 use super::camera_info::{CameraInfoCheck, sibling_topic};
 use super::inputs::{self, InputHealth, NextFrame};
 use super::memory;
@@ -21,6 +22,8 @@ use super::reconfigure::{self, Reconfigurer};
 use super::sink::Sink;
 use super::status::{Identity, PlanningReport, TaskState};
 use super::task::{self, GoalConfig, TaskMessage, TaskSource};
+use crate::camera::runner::CameraThread;
+use crate::camera::state::CameraStatus;
 use crate::clock::Clock;
 use crate::command::gripper::GripperMapping;
 use crate::config::{Config, Mode};
@@ -62,8 +65,10 @@ pub struct Configured {
     pub identity: Identity,
     /// Whether the gate may move the arm.
     pub mode: Mode,
-    /// How the camera is doing.
+    /// How the camera's frames are doing.
     pub camera: Arc<InputHealth>,
+    /// What the camera does.
+    pub camera_status: Arc<CameraStatus>,
     /// Whether its calibration fits.
     pub camera_info: Arc<CameraInfoCheck>,
     /// How the joint states are doing.
@@ -92,6 +97,8 @@ pub struct Configured {
     tasks: SyncSender<TaskMessage>,
     threads: Vec<(&'static str, JoinHandle<()>)>,
     _subscriptions: Vec<Subscription>,
+    /// Drives the camera, where it is not a topic of raw pictures.
+    camera_thread: Option<CameraThread>,
 }
 
 impl Configured {
@@ -120,11 +127,13 @@ impl Configured {
         };
 
         let resolve = |topic: &str| port.resolve(topic).map_err(|error| NodeError::Port(PortError::Name(error)));
-        let camera_topic = resolve(&config.camera.topic)?;
         let joints_topic = resolve(&config.robot.joint_states_topic)?;
-        let (frame_in, frames) = inputs::frames(&camera_topic, Arc::clone(clock));
+        let camera = Camera::new(&config.camera, *port, clock)?;
+        let camera_topic = camera.topic().map(str::to_owned);
+        let (frame_in, frames) = inputs::frames(&camera.name(), Arc::clone(clock));
         let camera_info = Arc::new(CameraInfoCheck::default());
-        let (mut frame_in, next_frame) = frame_in.with_info(Arc::clone(&camera_info)).with_copies();
+        let frame_in = frame_in.with_info(Arc::clone(&camera_info)).with_watch(config.camera.watch());
+        let (frame_in, next_frame) = frame_in.with_copies();
         let mapper = JointStateMapper::new(&chain, Some(&config.robot.gripper.joint), JOINT_RESTART);
         let (mut joints_in, joints) = inputs::joints(&joints_topic, mapper);
 
@@ -144,6 +153,9 @@ impl Configured {
         let (seen_in, seen) = model_view::seen(spec.frame_len());
         let (tasks_in, tasks) = sync_channel(2);
         let (camera_health, joints_health) = (Arc::clone(&frames.health), Arc::clone(&joints.health));
+        let camera_status = Arc::clone(&frames.status);
+        let preprocessor =
+            || Preprocessor::new(spec.image_size, spec.resize_filter).with_framing(config.camera.framing());
 
         let gate_thread = Motion {
             clock: Arc::clone(clock),
@@ -160,7 +172,7 @@ impl Configured {
             clock: Arc::clone(clock),
             model: Box::new(model),
             planner,
-            preprocessor: Preprocessor::new(spec.image_size, spec.resize_filter),
+            preprocessor: preprocessor(),
             kinematics,
             gripper,
             mode: config.mode,
@@ -188,15 +200,16 @@ impl Configured {
         subscriptions.push(
             port.subscribe::<CameraInfo>(&info_topic, QosProfile::SENSOR_DATA, move |m| info.saw_info(&m.message))?,
         );
-        subscriptions
-            .push(port.subscribe::<Image>(&config.camera.topic, QosProfile::SENSOR_DATA, move |m| frame_in.take(&m))?);
+        let Connected { subscription, runner } = camera.connect(frame_in, *port, clock, &config.camera)?;
+        subscriptions.extend(subscription);
         subscriptions.push(port.subscribe::<JointState>(
             &config.robot.joint_states_topic,
             QosProfile::SENSOR_DATA,
             move |m| joints_in.take(&m),
         )?);
 
-        let mut needed = vec![camera_topic, joints_topic];
+        let mut needed = vec![joints_topic];
+        needed.extend(camera_topic);
         if config.mode == Mode::Active {
             needed.extend([resolve(&config.command.arm_topic)?, resolve(&config.command.gripper_topic)?]);
         }
@@ -207,6 +220,7 @@ impl Configured {
             identity,
             mode: config.mode,
             camera: camera_health,
+            camera_status,
             camera_info,
             joints: joints_health,
             planning,
@@ -219,10 +233,11 @@ impl Configured {
             needed,
             reconfigurer: Some(reconfigurer),
             has_task: false,
-            preprocessor: Preprocessor::new(spec.image_size, spec.resize_filter),
+            preprocessor: preprocessor(),
             tasks: tasks_in,
             threads: Vec::new(),
             _subscriptions: subscriptions,
+            camera_thread: None,
         };
         for (name, thread) in [
             ("gate", spawn("gate", move || gate_thread.run())),
@@ -234,6 +249,13 @@ impl Configured {
                     configured.end();
                     return Err(error);
                 }
+            }
+        }
+        match runner.map(CameraThread::start).transpose() {
+            Ok(thread) => configured.camera_thread = thread,
+            Err(source) => {
+                configured.end();
+                return Err(NodeError::Thread { name: "camera", source });
             }
         }
         Ok(configured)
@@ -285,6 +307,7 @@ impl Configured {
     fn end_threads(self) {
         self.requests.end.store(true, std::sync::atomic::Ordering::Release);
         self.requests.wake();
+        drop(self.camera_thread);
         drop(self.tasks); // the planning thread ends when nobody can give it a task any more
         for (name, thread) in self.threads {
             if thread.join().is_err() {

@@ -13,7 +13,7 @@ pub fn entries(view: &NodeView<'_>) -> Vec<DiagnosticStatus> {
     let values = vec![KeyValue::new("lifecycle", view.lifecycle), KeyValue::new("state", view.motion.state)];
     vec![
         entry(view, "node", level, message, values),
-        input(view, "camera", view.camera, view.camera_info),
+        camera(view),
         input(view, "joint states", view.joints, None),
         planner(view),
     ]
@@ -42,6 +42,18 @@ fn input(view: &NodeView<'_>, part: &str, health: &InputHealth, other: Option<&s
         KeyValue::new("age_s", age_s.map_or_else(|| "never".to_owned(), |age_s| format!("{age_s:.3}"))),
     ];
     entry(view, part, level, message, values)
+}
+
+fn camera(view: &NodeView<'_>) -> DiagnosticStatus {
+    let status = view.camera_status;
+    let mut entry = input(view, "camera", view.camera, view.camera_info);
+    entry.values.extend([
+        KeyValue::new("camera_state", status.state().name()),
+        KeyValue::new("skipped", status.skipped()),
+        KeyValue::new("lost", status.lost()),
+        KeyValue::new("clock_jumps", status.clock_jumps()),
+    ]);
+    entry
 }
 
 fn planner(view: &NodeView<'_>) -> DiagnosticStatus {

@@ -4,8 +4,10 @@
 //! [`Node`] lives as long as the process: the port, the life cycle, the services of operators, status, diagnostics and
 //! the log. [`configured::Configured`] is what `configure` makes and `cleanup` drops.
 
+mod camera;
 pub mod camera_info;
 pub mod capture;
+mod compressed;
 pub mod configured;
 mod diagnostics;
 mod display;
@@ -39,6 +41,8 @@ use self::operator::{GateView, Operator};
 use self::reconfigure::Running;
 use self::status::{Identity, NodeView, Note, PlanningReport};
 use self::transitions::Underway;
+use crate::camera::source::SourceError;
+use crate::camera::state::CameraStatus;
 use crate::clock::{Clock, MonotonicTime};
 use crate::command::gripper::GripperConfigError;
 use crate::config::{Config, Settings};
@@ -90,6 +94,9 @@ pub enum NodeError {
     /// Two tasks to begin with.
     #[error("`task_file` and `goal.image` are both set; choose one")]
     TwoTasks,
+    /// The camera's settings.
+    #[error("camera: {0}")]
+    Camera(SourceError),
     /// The middleware.
     #[error(transparent)]
     Port(#[from] PortError),
@@ -142,6 +149,7 @@ struct Nothing {
     planning: PlanningReport,
     motion: MotionReport,
     input: InputHealth,
+    camera: CameraStatus,
 }
 
 impl Node {
@@ -245,13 +253,13 @@ impl Node {
 
     /// Publishes status and diagnostics, when something has changed or it is time to.
     fn show(&mut self, now: MonotonicTime) {
-        let Nothing { identity, planning, motion, input } = &self.nothing;
-        let (identity, planning, motion, camera, joints, info) = match &mut self.configured {
+        let Nothing { identity, planning, motion, input, camera } = &self.nothing;
+        let (identity, planning, motion, camera, camera_status, joints, info) = match &mut self.configured {
             Some(c) => {
                 let info = c.camera_info.problem();
-                (&c.identity, c.planning.read(), c.motion.read(), &*c.camera, &*c.joints, info)
+                (&c.identity, c.planning.read(), c.motion.read(), &*c.camera, &*c.camera_status, &*c.joints, info)
             }
-            None => (identity, planning, motion, input, input, None),
+            None => (identity, planning, motion, input, camera, input, None),
         };
         let lifecycle = self.lifecycle.state();
         let progress = if lifecycle == State::Configuring { self.progress.get() } else { String::new() };
@@ -265,6 +273,7 @@ impl Node {
             planning,
             motion,
             camera,
+            camera_status,
             camera_info: info.as_deref(),
             joints,
             now,

@@ -31,7 +31,7 @@ use crate::safety::gate::Proposal;
 use crate::safety::state_machine::SafetyState;
 use crate::threads::give_way;
 use crate::window::{Window, WindowError};
-use crate::world_model::preprocess::{PreprocessError, Preprocessor, RgbView};
+use crate::world_model::preprocess::{PreprocessError, Preprocessor};
 use crate::world_model::{Latent, ModelError, WorldModel, latent_energy};
 
 /// How long the thread sleeps when there is nothing to do. A frame or joint state waits at most this long.
@@ -323,8 +323,7 @@ impl Planning {
         let Some(task) = &mut state.task else { return Ok(()) };
         let frame = self.frames.looked_at();
         let (stamp, captured) = (frame.stamp, frame.captured);
-        let picture = RgbView { width: frame.width as u32, height: frame.height as u32, data: &frame.rgb };
-        self.preprocessor.run(picture, &mut state.input)?;
+        self.preprocessor.run_raw(&frame.picture.view(), &mut state.input)?;
         self.model.encode(&state.input, &mut state.latent)?;
         let joints = state.history.at(stamp)?;
         let base_from_tip = self.kinematics.chain().forward(&joints.positions);

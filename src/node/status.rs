@@ -7,6 +7,7 @@ use arrayvec::ArrayVec;
 use super::elites::{ELITES, Elite};
 use super::inputs::InputHealth;
 use super::motion::MotionReport;
+use crate::camera::state::CameraStatus;
 use crate::clock::{MonotonicTime, RosTime};
 use crate::planner::action_space::MAX_HORIZON;
 use crate::robot::pose::{Action, RobotState};
@@ -160,8 +161,10 @@ pub struct NodeView<'a> {
     pub planning: &'a PlanningReport,
     /// What the gate thread last did.
     pub motion: &'a MotionReport,
-    /// The camera.
+    /// Frames of the camera.
     pub camera: &'a InputHealth,
+    /// What the camera does.
+    pub camera_status: &'a CameraStatus,
     /// What is wrong with its `camera_info`.
     pub camera_info: Option<&'a str>,
     /// The joint states.
@@ -267,6 +270,10 @@ impl NodeView<'_> {
                 KeyValue::new("frames_received", camera.accepted()),
                 KeyValue::new("frames_dropped", camera.accepted().saturating_sub(planning.frames_used)),
                 KeyValue::new("frames_refused", camera.rejected()),
+                KeyValue::new("frames_skipped", self.camera_status.skipped()),
+                KeyValue::new("camera_state", self.camera_status.state().name()),
+                KeyValue::new("camera_lost", self.camera_status.lost()),
+                KeyValue::new("clock_jumps", self.camera_status.clock_jumps()),
                 KeyValue::new("joint_states_refused", joints.rejected()),
                 KeyValue::new("commands_sent", motion.counters.sent()),
                 KeyValue::new("commands_refused", motion.counters.refused_in_all()),
@@ -304,6 +311,7 @@ mod tests {
             planning: &planning,
             motion: &motion,
             camera: &health,
+            camera_status: &CameraStatus::default(),
             camera_info: None,
             joints: &health,
             now: MonotonicTime(1),

@@ -3,13 +3,14 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use crate::camera::decode::{FrameError, RawImage, to_rgb};
+use crate::camera::decode::{FrameError, RawImage};
 use crate::camera::file::{self, PictureError};
+use crate::camera::pixels::PixelBuffer;
 use crate::config::parameter::{parameters, runtime};
 use crate::planner::goal_sequence::{Goal, OnTimeout, Switch, Task, TaskError};
 use crate::ros::messages::Image;
 use crate::share;
-use crate::world_model::preprocess::{PreprocessError, Preprocessor, RgbView};
+use crate::world_model::preprocess::{PreprocessError, Preprocessor};
 
 parameters! {
     /// Goals that come as one picture: from a file, a topic, or the camera.
@@ -36,8 +37,8 @@ pub enum TaskSource {
     GoalFile(PathBuf),
     /// A goal image from a topic.
     GoalMessage(Box<Image>),
-    /// A frame of the camera: width, height, and pixels in RGB.
-    GoalFrame(u32, u32, Vec<u8>),
+    /// A frame of the camera.
+    GoalFrame(PixelBuffer),
 }
 
 impl TaskSource {
@@ -105,7 +106,8 @@ pub enum LoadError {
     },
 }
 
-/// Reads a task, and brings its goal images to the model's size by the way that camera frames take.
+/// Reads a task, and brings its goal images to the model's size by the way that camera frames take: whole pictures of
+/// the same camera, cut and turned as these.
 ///
 /// # Errors
 /// [`LoadError`], naming the file, the field or the goal.
@@ -125,29 +127,26 @@ pub fn load(
             one_goal(source, path, picture(&source.name(), &share::locate(path))?, settings, preprocessor)
         }
         TaskSource::GoalMessage(image) => {
-            let mut rgb = Vec::new();
+            let mut picture = PixelBuffer::default();
             RawImage::try_from(&**image)
-                .and_then(|raw| to_rgb(&raw, &mut rgb))
+                .and_then(|raw| picture.load(&raw))
                 .map_err(|error| LoadError::Message { topic: source.name(), source: error })?;
-            let picture = file::Picture { width: image.width as usize, height: image.height as usize, rgb };
             one_goal(source, Path::new(""), picture, settings, preprocessor)
         }
-        TaskSource::GoalFrame(width, height, rgb) => {
-            let picture = file::Picture { width: *width as usize, height: *height as usize, rgb: rgb.clone() };
-            one_goal(source, Path::new(""), picture, settings, preprocessor)
-        }
+        TaskSource::GoalFrame(picture) => one_goal(source, Path::new(""), picture.clone(), settings, preprocessor),
     }
 }
 
-fn picture(goal: &str, path: &Path) -> Result<file::Picture, LoadError> {
-    file::load(path).map_err(|source| LoadError::Picture { goal: goal.to_owned(), source })
+fn picture(goal: &str, path: &Path) -> Result<PixelBuffer, LoadError> {
+    let file = file::load(path).map_err(|source| LoadError::Picture { goal: goal.to_owned(), source })?;
+    Ok(PixelBuffer::from_rgb(file.width as u32, file.height as u32, file.rgb))
 }
 
 /// A task with a single goal.
 fn one_goal(
     source: &TaskSource,
     image: &Path,
-    picture: file::Picture,
+    picture: PixelBuffer,
     settings: &GoalConfig,
     preprocessor: &mut Preprocessor,
 ) -> Result<LoadedTask, LoadError> {
@@ -158,12 +157,13 @@ fn one_goal(
     prepare(task, &[picture], preprocessor)
 }
 
-fn prepare(task: Task, pictures: &[file::Picture], preprocessor: &mut Preprocessor) -> Result<LoadedTask, LoadError> {
+fn prepare(task: Task, pictures: &[PixelBuffer], preprocessor: &mut Preprocessor) -> Result<LoadedTask, LoadError> {
     let frame_len = preprocessor.output_len();
     let mut inputs = vec![0.0; pictures.len() * frame_len];
     for ((goal, picture), input) in task.goals.iter().zip(pictures).zip(inputs.chunks_exact_mut(frame_len)) {
-        let view = RgbView { width: picture.width as u32, height: picture.height as u32, data: &picture.rgb };
-        preprocessor.run(view, input).map_err(|source| LoadError::Preprocess { goal: goal.name.clone(), source })?;
+        preprocessor
+            .run_raw(&picture.view(), input)
+            .map_err(|source| LoadError::Preprocess { goal: goal.name.clone(), source })?;
     }
     let goal_names = task.goals.iter().map(|goal| Arc::from(goal.name.as_str())).collect();
     Ok(LoadedTask { task, goal_names, pictures: inputs.into() })

@@ -1,12 +1,15 @@
-//! From a camera picture to the model's input: centre crop to a square, resize to S×S, RGB in 0..255.
+//! From a camera picture to the model's input: region of interest, rotation, centre crop to a square, resize to S×S, RGB
+//! in 0..255.
 //!
-//! Nothing is rounded after resizing, as in the original. Colour normalisation is inside the encoder graph.
+//! Nothing is rounded after resizing, as in the original. Colour normalisation is inside the encoder graph. Of pictures in
+//! other encodings than RGB, only rows and columns that the resizing looks at are converted.
 
-use fast_image_resize::images::{TypedImage, TypedImageRef};
-use fast_image_resize::pixels::F32x3;
-use fast_image_resize::{FilterType, ResizeAlg, ResizeOptions, Resizer};
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
+
+use crate::camera::decode::{FrameError, RawImage, Rows};
+use crate::camera::encoding::Encoding;
+use crate::camera::framing::{Framing, Rotation, Square};
 
 /// How the square crop is brought to the model's size. A network sees the difference, so the manifest names it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize)]
@@ -32,14 +35,9 @@ pub struct RgbView<'a> {
 /// Why a picture cannot be used.
 #[derive(Debug, Error)]
 pub enum PreprocessError {
-    /// The picture has no pixels.
-    #[error("picture of {width}×{height} px has no pixels")]
-    Empty {
-        /// Columns, px.
-        width: u32,
-        /// Rows, px.
-        height: u32,
-    },
+    /// The picture's header and its bytes do not fit together.
+    #[error(transparent)]
+    Picture(#[from] FrameError),
     /// The buffer does not hold the picture.
     #[error("RGB picture of {width}×{height} px needs {expected} bytes, but has {found}")]
     InputLength {
@@ -60,19 +58,19 @@ pub enum PreprocessError {
         /// Numbers present.
         found: usize,
     },
-    /// The resizer refused.
-    #[error("resizing failed: {0}")]
-    Resize(String),
 }
 
-/// Crops and resizes pictures of any size; keeps its working memory between calls.
+/// Crops, turns and resizes pictures of any size; keeps its working memory between calls.
 pub struct Preprocessor {
-    size: u32,
-    resizer: Resizer,
-    options: ResizeOptions,
-    /// The square crop; one row after the other.
-    square: Vec<F32x3>,
-    resized: Vec<F32x3>,
+    size: usize,
+    framing: Framing,
+    way: Way,
+}
+
+/// Working memory of the two filters.
+enum Way {
+    Antialias(Antialias),
+    TwoTaps(TwoTaps),
 }
 
 impl std::fmt::Debug for Preprocessor {
@@ -84,64 +82,261 @@ impl std::fmt::Debug for Preprocessor {
 impl Preprocessor {
     /// For pictures of `size`×`size` px made with `filter`.
     pub fn new(size: usize, filter: ResizeFilter) -> Self {
-        let algorithm = match filter {
-            ResizeFilter::BilinearAntialias => ResizeAlg::Convolution(FilterType::Bilinear),
-            ResizeFilter::Bilinear => ResizeAlg::Interpolation(FilterType::Bilinear),
+        let way = match filter {
+            ResizeFilter::BilinearAntialias => Way::Antialias(Antialias::new(size)),
+            ResizeFilter::Bilinear => Way::TwoTaps(TwoTaps::new(size)),
         };
-        Self {
-            size: u32::try_from(size).unwrap_or(u32::MAX),
-            resizer: Resizer::new(),
-            options: ResizeOptions::new().resize_alg(algorithm).use_alpha(false),
-            square: Vec::new(),
-            resized: vec![F32x3::new([0.0; 3]); size * size],
-        }
+        Self { size, framing: Framing::default(), way }
+    }
+
+    /// Looks at another part of the pictures, or turns them.
+    #[must_use]
+    pub fn with_framing(self, framing: Framing) -> Self {
+        Self { framing, ..self }
     }
 
     /// Numbers of one model input: S·S·3.
     pub fn output_len(&self) -> usize {
-        let size = self.size as usize;
-        size * size * 3
+        self.size * self.size * 3
     }
 
-    /// Writes the model input for `picture` to `out` ([S,S,3], RGB in 0..255, unrounded).
+    /// Writes the model input for an RGB picture to `out` ([S,S,3], RGB in 0..255, unrounded).
     ///
     /// # Errors
     /// [`PreprocessError`] for an empty picture or a buffer of the wrong length; `out` is then unspecified.
     pub fn run(&mut self, picture: RgbView<'_>, out: &mut [f32]) -> Result<(), PreprocessError> {
         let RgbView { width, height, data } = picture;
-        if width == 0 || height == 0 {
-            return Err(PreprocessError::Empty { width, height });
-        }
         let expected = u64::from(width).saturating_mul(u64::from(height)).saturating_mul(3);
         if u64::try_from(data.len()) != Ok(expected) {
             return Err(PreprocessError::InputLength { width, height, expected, found: data.len() });
         }
-        if out.len() != self.output_len() {
-            return Err(PreprocessError::OutputLength { expected: self.output_len(), found: out.len() });
+        let image = RawImage { width, height, encoding: Encoding::Rgb8, step: width.saturating_mul(3), data };
+        self.run_raw(&image, out)
+    }
+
+    /// Writes the model input for a picture as it came from a camera, but no image file, to `out` ([S,S,3], RGB in 0..255,
+    /// unrounded). Takes no heap memory for a picture of the size of the one before.
+    ///
+    /// # Errors
+    /// [`PreprocessError`] for a picture whose sizes do not fit together or a buffer of the wrong length; `out` is then
+    /// unspecified.
+    pub fn run_raw(&mut self, image: &RawImage<'_>, out: &mut [f32]) -> Result<(), PreprocessError> {
+        let rows = image.rows()?;
+        let found = out.len();
+        if found != self.output_len() {
+            return Err(PreprocessError::OutputLength { expected: self.output_len(), found });
         }
-        let side = width.min(height);
-        let (left, top) = ((width - side) as usize / 2, (height - side) as usize / 2);
-        // The filter sees the square alone: the model was trained on nothing else.
-        self.square.clear();
-        for row in data.chunks_exact(width as usize * 3).skip(top).take(side as usize) {
-            let (pixels, _) = row.as_chunks::<3>();
-            self.square.extend(pixels.iter().skip(left).take(side as usize).map(|p| F32x3::new(p.map(f32::from))));
+        // The filters see the square alone: the model was trained on nothing else.
+        let square = self.framing.square(rows.width(), rows.height());
+        let out = out.as_chunks_mut::<3>().0;
+        match &mut self.way {
+            Way::Antialias(antialias) => antialias.run(&rows, square, out),
+            Way::TwoTaps(two_taps) => two_taps.run(&rows, square, out),
         }
-        let resize = |e: &dyn std::fmt::Display| PreprocessError::Resize(e.to_string());
-        let square = TypedImageRef::new(side, side, &self.square).map_err(|e| resize(&e))?;
-        let mut target =
-            TypedImage::from_pixels_slice(self.size, self.size, &mut self.resized).map_err(|e| resize(&e))?;
-        self.resizer.resize_typed(&square, &mut target, &self.options).map_err(|e| resize(&e))?;
-        for (to, from) in out.as_chunks_mut::<3>().0.iter_mut().zip(&self.resized) {
-            *to = from.0;
-        }
+        // Turning commutes with resizing, and there is less to turn now.
+        turn(out, self.size, self.framing.rotation);
         Ok(())
     }
+}
+
+/// Turns a picture of `size`×`size` pixels in place.
+fn turn(picture: &mut [[f32; 3]], size: usize, rotation: Rotation) {
+    let transpose = |picture: &mut [[f32; 3]]| {
+        for (x, y) in (0..size).flat_map(|y| (0..y).map(move |x| (x, y))) {
+            picture.swap(y * size + x, x * size + y);
+        }
+    };
+    match rotation {
+        Rotation::None => {}
+        Rotation::Half => picture.reverse(),
+        Rotation::Right => {
+            transpose(picture);
+            picture.chunks_exact_mut(size.max(1)).for_each(<[_]>::reverse);
+        }
+        Rotation::Left => {
+            picture.chunks_exact_mut(size.max(1)).for_each(<[_]>::reverse);
+            transpose(picture);
+        }
+    }
+}
+
+/// A triangle filter as wide as the scale demands: down first, because whole rows are quickly added up, then across.
+struct Antialias {
+    size: usize,
+    /// Where the filter of each pixel begins, and where its weights begin and end in `weights`, for a square of `side`.
+    taps: Vec<(usize, std::ops::Range<usize>)>,
+    weights: Vec<f32>,
+    side: usize,
+    /// The last rows of the square in RGB, row `y` in place `y` modulo their number.
+    rows: Vec<u8>,
+    /// One row of the result, as wide as the square.
+    sum: Vec<[f32; 3]>,
+}
+
+impl Antialias {
+    fn new(size: usize) -> Self {
+        let taps = Vec::with_capacity(size);
+        Self { size, taps, weights: Vec::new(), side: 0, rows: Vec::new(), sum: Vec::new() }
+    }
+
+    /// Half-pixel centres; the filter ends at the border, and its weights always add up to 1.
+    fn aim(&mut self, side: usize) {
+        if self.side == side {
+            return;
+        }
+        let scale = side as f64 / self.size as f64;
+        let support = scale.max(1.0);
+        self.taps.clear();
+        self.weights.clear();
+        for o in 0..self.size {
+            let centre = (o as f64 + 0.5) * scale;
+            let first = (centre - support + 0.5).max(0.0) as usize;
+            let last = ((centre + support + 0.5) as usize).min(side);
+            let weight = |x: usize| (1.0 - ((x as f64 - centre + 0.5) / support).abs()).max(0.0);
+            let sum: f64 = (first..last).map(weight).sum();
+            let begin = self.weights.len();
+            self.weights.extend((first..last).map(|x| (weight(x) / sum) as f32));
+            self.taps.push((first, begin..self.weights.len()));
+        }
+        let kept = self.taps.iter().map(|(_, weights)| weights.len()).max().unwrap_or(1);
+        self.rows.clear();
+        self.rows.resize(kept * side * 3, 0);
+        self.sum.clear();
+        self.sum.resize(side, [0.0; 3]);
+        self.side = side;
+    }
+
+    fn run(&mut self, rows: &Rows<'_>, square: Square, out: &mut [[f32; 3]]) {
+        self.aim(square.side);
+        let Self { taps, weights, rows: kept, sum, .. } = self;
+        let row_bytes = square.side * 3;
+        let places = kept.len() / row_bytes.max(1);
+        let mut read = 0;
+        for ((first, of), to) in taps.iter().zip(out.chunks_exact_mut(self.size.max(1))) {
+            let mine = weights.get(of.clone()).unwrap_or_default();
+            for y in read.max(*first)..first + mine.len() {
+                if let Some(row) = kept.chunks_exact_mut(row_bytes).nth(y % places) {
+                    rows.read(square.top + y, square.left..square.left + square.side, row);
+                }
+                read = y + 1;
+            }
+            sum.fill([0.0; 3]);
+            for (y, weight) in (*first..).zip(mine) {
+                let row = kept.chunks_exact(row_bytes).nth(y % places).unwrap_or_default();
+                for (sum, &level) in sum.as_flattened_mut().iter_mut().zip(row) {
+                    *sum += weight * f32::from(level);
+                }
+            }
+            for (to, (first, of)) in to.iter_mut().zip(taps.iter()) {
+                let mine = weights.get(of.clone()).unwrap_or_default();
+                let mut pixel = [0.0; 3];
+                for (from, weight) in sum.get(*first..).unwrap_or_default().iter().zip(mine) {
+                    for (pixel, level) in pixel.iter_mut().zip(from) {
+                        *pixel += weight * level;
+                    }
+                }
+                *to = pixel;
+            }
+        }
+    }
+}
+
+/// Two taps per axis: of a large picture, most rows are not looked at.
+struct TwoTaps {
+    size: usize,
+    /// Where each pixel of a row lies between two of the source, for a square of this side.
+    taps: Vec<Tap>,
+    side: usize,
+    /// One row of the square in RGB.
+    row: Vec<u8>,
+    /// Rows of the source, narrowed: above and below the row that is being made.
+    lines: [Line; 2],
+}
+
+/// A point between two pixels.
+#[derive(Clone, Copy, Debug)]
+struct Tap {
+    first: usize,
+    second: usize,
+    /// Share of the second.
+    weight: f32,
+}
+
+/// A row of the square, at the target's width.
+struct Line {
+    pixels: Vec<[f32; 3]>,
+    /// Which it is, when it is one of this picture.
+    row: Option<usize>,
+}
+
+impl TwoTaps {
+    fn new(size: usize) -> Self {
+        let line = || Line { pixels: vec![[0.0; 3]; size], row: None };
+        Self { size, taps: Vec::with_capacity(size), side: 0, row: Vec::new(), lines: [line(), line()] }
+    }
+
+    /// Half-pixel centres; beyond the border, the border's pixel.
+    fn aim(&mut self, side: usize) {
+        if self.side == side {
+            return;
+        }
+        let scale = side as f64 / self.size as f64;
+        let last = side.saturating_sub(1);
+        self.taps.clear();
+        self.taps.extend((0..self.size).map(|o| {
+            let at = ((o as f64 + 0.5) * scale - 0.5).clamp(0.0, last as f64);
+            let first = at as usize;
+            Tap { first, second: (first + 1).min(last), weight: (at - first as f64) as f32 }
+        }));
+        self.row.resize(side * 3, 0);
+        self.side = side;
+    }
+
+    fn run(&mut self, rows: &Rows<'_>, square: Square, out: &mut [[f32; 3]]) {
+        self.aim(square.side);
+        let Self { taps, row, lines: [above, below], .. } = self;
+        (above.row, below.row) = (None, None);
+        for (tap, to) in taps.iter().zip(out.chunks_exact_mut(self.size.max(1))) {
+            if below.row == Some(tap.first) {
+                std::mem::swap(above, below);
+            }
+            above.read(rows, square, tap.first, taps, row);
+            below.read(rows, square, tap.second, taps, row);
+            for ((to, a), b) in to.iter_mut().zip(&above.pixels).zip(&below.pixels) {
+                *to = mix(*a, *b, tap.weight);
+            }
+        }
+    }
+}
+
+impl Line {
+    fn read(&mut self, rows: &Rows<'_>, square: Square, y: usize, taps: &[Tap], row: &mut [u8]) {
+        if self.row == Some(y) {
+            return;
+        }
+        self.row = Some(y);
+        rows.read(square.top + y, square.left..square.left + square.side, row);
+        let pixels = row.as_chunks::<3>().0;
+        for (to, tap) in self.pixels.iter_mut().zip(taps) {
+            let (Some(first), Some(second)) = (pixels.get(tap.first), pixels.get(tap.second)) else { return };
+            *to = mix(first.map(f32::from), second.map(f32::from), tap.weight);
+        }
+    }
+}
+
+fn mix(a: [f32; 3], b: [f32; 3], share_of_b: f32) -> [f32; 3] {
+    [0, 1, 2].map(|c| a[c] + (b[c] - a[c]) * share_of_b)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use fast_image_resize::images::{TypedImage, TypedImageRef};
+    use fast_image_resize::pixels::F32x3;
+    use fast_image_resize::{FilterType, ResizeAlg, ResizeOptions, Resizer};
+
+    use crate::camera::decode::to_rgb;
+    use crate::camera::framing::Roi;
     use proptest::prelude::*;
 
     /// Pillow's BILINEAR without its rounding: horizontal pass, vertical pass.
@@ -204,6 +399,95 @@ mod tests {
         }
     }
 
+    /// A picture with something in it, from a linear congruence.
+    fn noise(len: usize) -> Vec<u8> {
+        let mut x = 7_u32;
+        let mut next = || {
+            x = x.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+            (x >> 24) as u8
+        };
+        (0..len).map(|_| next()).collect()
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(48))]
+        #[test]
+        fn two_tap_bilinear_is_that_of_the_resizing_library(
+            width in 2_usize..90, height in 2_usize..90, size in 2_usize..40
+        ) {
+            let data = noise(width * height * 3);
+            let mut out = vec![0.0; size * size * 3];
+            let picture = RgbView { width: width as u32, height: height as u32, data: &data };
+            Preprocessor::new(size, ResizeFilter::Bilinear).run(picture, &mut out).unwrap();
+            let Square { left, top, side } = Framing::default().square(width, height);
+            let pixels: Vec<F32x3> = (0..side * side)
+                .map(|i| ((top + i / side) * width + left + i % side) * 3)
+                .map(|at| F32x3::new([0, 1, 2].map(|c| f32::from(data[at + c]))))
+                .collect();
+            let from = TypedImageRef::new(side as u32, side as u32, &pixels).unwrap();
+            let mut to = TypedImage::<F32x3>::new(size as u32, size as u32);
+            let options = ResizeOptions::new().resize_alg(ResizeAlg::Interpolation(FilterType::Bilinear));
+            Resizer::new().resize_typed(&from, &mut to, &options.use_alpha(false)).unwrap();
+            for (found, expected) in out.as_chunks::<3>().0.iter().zip(to.pixels()) {
+                for c in 0..3 {
+                    prop_assert!((found[c] - expected.0[c]).abs() < 1e-2, "{found:?} {expected:?}");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn every_encoding_gives_the_input_of_its_rgb_picture() {
+        for filter in [ResizeFilter::Bilinear, ResizeFilter::BilinearAntialias] {
+            for (name, encoding) in Encoding::ROS_NAMES {
+                let (width, height, step) = (50, 38, encoding.row_bytes(50) + 6);
+                let data = noise(step * encoding.rows(height));
+                let image = RawImage { width, height: height as u32, encoding, step: step as u32, data: &data };
+                let mut rgb = Vec::new();
+                to_rgb(&image, &mut rgb).unwrap();
+                let mut preprocessor = Preprocessor::new(16, filter);
+                let (mut raw, mut converted) = (vec![0.0; 16 * 16 * 3], vec![0.0; 16 * 16 * 3]);
+                preprocessor.run_raw(&image, &mut raw).unwrap();
+                let view = RgbView { width, height: height as u32, data: &rgb };
+                preprocessor.run(view, &mut converted).unwrap();
+                assert_eq!(raw, converted, "{name}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_part_that_is_turned_is_what_was_cut_out_and_turned_beforehand() {
+        let (width, height) = (60, 40);
+        let data = noise(width * height * 3);
+        let pixel = |x: usize, y: usize| data[(y * width + x) * 3..][..3].to_vec();
+        let roi = Roi { x: 0.1, y: 0.25, width: 0.5, height: 0.5 };
+        let (left, top, columns, rows) = (6, 10, 30, 20);
+        for filter in [ResizeFilter::Bilinear, ResizeFilter::BilinearAntialias] {
+            for degrees in [0, 90, 180, 270] {
+                let turned = |x: usize, y: usize| match degrees {
+                    0 => pixel(left + x, top + y),
+                    90 => pixel(left + y, top + rows - 1 - x),
+                    180 => pixel(left + columns - 1 - x, top + rows - 1 - y),
+                    _ => pixel(left + columns - 1 - y, top + x),
+                };
+                let (w, h) = if degrees % 180 == 0 { (columns, rows) } else { (rows, columns) };
+                let cut: Vec<u8> = (0..w * h).flat_map(|i| turned(i % w, i / w)).collect();
+                let mut expected = vec![0.0; 12 * 12 * 3];
+                Preprocessor::new(12, filter)
+                    .run(RgbView { width: w as u32, height: h as u32, data: &cut }, &mut expected)
+                    .unwrap();
+                let framing = Framing { roi, rotation: Rotation::from_degrees(degrees).unwrap() };
+                let mut found = vec![0.0; 12 * 12 * 3];
+                Preprocessor::new(12, filter)
+                    .with_framing(framing)
+                    .run(RgbView { width: width as u32, height: height as u32, data: &data }, &mut found)
+                    .unwrap();
+                let error = found.iter().zip(&expected).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);
+                assert!(error < 1e-3, "{filter:?} {degrees}: {error}");
+            }
+        }
+    }
+
     #[test]
     fn two_tap_bilinear_takes_the_middle_two_pixels_at_scale_four() {
         let data: Vec<u8> = (0..8 * 8).flat_map(|i| [(i * 3) as u8; 3]).collect();
@@ -225,7 +509,7 @@ mod tests {
         let short = RgbView { width: 10, height: 10, data: &[0; 299] };
         assert!(matches!(p.run(short, &mut out), Err(PreprocessError::InputLength { expected: 300, .. })));
         let empty = RgbView { width: 0, height: 10, data: &[] };
-        assert!(matches!(p.run(empty, &mut out), Err(PreprocessError::Empty { .. })));
+        assert!(matches!(p.run(empty, &mut out), Err(PreprocessError::Picture(FrameError::Size { .. }))));
         let huge = RgbView { width: u32::MAX, height: u32::MAX, data: &[] };
         assert!(p.run(huge, &mut out).is_err());
         let fine = RgbView { width: 1, height: 7, data: &[9; 21] };

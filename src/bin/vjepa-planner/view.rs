@@ -11,6 +11,7 @@ use clap::Args;
 use vjepa_planner::camera::decode::to_rgb;
 use vjepa_planner::camera::file;
 use vjepa_planner::camera::gstreamer::{self, GstreamerSettings};
+use vjepa_planner::camera::open;
 use vjepa_planner::camera::source::{CameraOpener, CaptureStamp, SourceError};
 use vjepa_planner::camera::v4l2::{self, V4l2Settings};
 use vjepa_planner::clock::{Clock, SystemClock};
@@ -81,7 +82,7 @@ pub fn run(arguments: &Arguments) -> anyhow::Result<()> {
         Some(path) if is_picture(path) => from_file(path)?,
         _ => from_camera(arguments, &config)?,
     };
-    let mut preprocessor = Preprocessor::new(size, filter);
+    let mut preprocessor = Preprocessor::new(size, filter).with_framing(config.camera.framing());
     let mut seen = vec![0.0; preprocessor.output_len()];
     preprocessor.run(RgbView { width: picture.width, height: picture.height, data: &picture.rgb }, &mut seen)?;
     let pixels: Vec<u8> = seen.iter().map(|value| value.round().clamp(0.0, 255.0) as u8).collect();
@@ -144,7 +145,7 @@ fn opener(
             let settings = GstreamerSettings { pipeline: camera.to_owned(), ..config.camera.gstreamer.clone() };
             gstreamer::opener(&settings, clock)
         }
-        None => v4l2::opener(&config.camera.v4l2, clock),
+        None => open::opener(&config.camera, clock),
     }
 }
 
