@@ -173,6 +173,20 @@ test-loop: test-rust
 test-ros: ## the r2r adapter and ros2's own tools, where a ROS 2 is sourced
 	@CARGO_FLAGS="$(CARGO_FLAGS)" scripts/test_ros.sh
 
+GUEST := target/v4l2-guest
+.PHONY: test-v4l2
+test-v4l2: ## V4L2 cameras against a kernel's driver, in a virtual machine (QEMU; the kernel comes with apt)
+	cargo test $(CARGO_FLAGS) --features v4l --lib camera::v4l2
+	cargo build $(CARGO_FLAGS) --features v4l --bin vjepa-planner
+	@mkdir -p $(GUEST)
+	cargo test $(CARGO_FLAGS) --features v4l --test v4l2 --no-run --message-format json \
+		| sed -n 's/.*"executable":"\([^"]*\/v4l2-[^"]*\)".*/\1/p' >$(GUEST)/test
+	$(PYTHON) tests/v4l2/guest.py --test "$$(cat $(GUEST)/test)" --tool $(PLANNER) --work $(GUEST)
+
+.PHONY: test-gstreamer
+test-gstreamer: ## GStreamer pipelines: test pattern, files, RTSP on loopback (needs GStreamer's headers and plugins)
+	VJEPA_GSTREAMER_REQUIRED=1 cargo test $(CARGO_FLAGS) --features gstreamer --lib --test gstreamer gstreamer
+
 MINUTES ?= 30
 .PHONY: soak
 soak: build ## the node under a robot's load: frames, joint states, plans, commands, memory (MINUTES=30)

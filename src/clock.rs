@@ -16,6 +16,16 @@ impl MonotonicTime {
         Duration::from_nanos(self.0.saturating_sub(earlier.0))
     }
 
+    /// The point that is `at` on the system's monotonic clock, where `self` is now and `now` is now on that clock.
+    /// It may lie ahead: then somebody's stamp is wrong.
+    #[cfg(any(feature = "v4l", feature = "gstreamer"))]
+    pub(crate) fn of_system(self, at: Duration, now: Duration) -> Self {
+        if at > now {
+            return self.after(at - now);
+        }
+        Self(self.0.saturating_sub(u64::try_from((now - at).as_nanos()).unwrap_or(u64::MAX)))
+    }
+
     /// This point moved later by `duration`.
     pub fn after(self, duration: Duration) -> Self {
         Self(self.0.saturating_add(u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)))
@@ -43,6 +53,13 @@ impl RosTime {
     pub fn seconds_since(self, earlier: Self) -> f64 {
         (self.0 as f64 - earlier.0 as f64) * 1e-9
     }
+}
+
+/// Now on the system's monotonic clock (`CLOCK_MONOTONIC`, since boot), by which drivers stamp what they measure.
+#[cfg(any(feature = "v4l", feature = "gstreamer"))]
+pub(crate) fn system_monotonic() -> Duration {
+    let now = rustix::time::clock_gettime(rustix::time::ClockId::Monotonic);
+    Duration::new(u64::try_from(now.tv_sec).unwrap_or(0), u32::try_from(now.tv_nsec).unwrap_or(0))
 }
 
 /// A source of both times. Shared by all threads; injectable, so that recordings replay to the same plans.
@@ -161,6 +178,21 @@ mod tests {
         let (early, late) = (MonotonicTime(5), MonotonicTime(9));
         assert_eq!(late.since(early), Duration::from_nanos(4));
         assert_eq!(early.since(late), Duration::ZERO);
+    }
+
+    #[cfg(any(feature = "v4l", feature = "gstreamer"))]
+    #[test]
+    fn a_point_of_the_systems_clock_keeps_its_distance_from_now() {
+        let (now, system) = (MonotonicTime(5_000_000_000), Duration::from_secs(700));
+        let of = |seconds| now.of_system(Duration::from_secs_f64(seconds), system);
+        assert_eq!(of(699.5), MonotonicTime(4_500_000_000));
+        assert_eq!(of(700.25), MonotonicTime(5_250_000_000), "ahead");
+        assert_eq!(of(1.0), MonotonicTime(0), "before this process");
+        let clock = SystemClock::new();
+        let (before, stamp, after) = (clock.monotonic(), system_monotonic(), clock.monotonic());
+        let converted = clock.monotonic().of_system(stamp, system_monotonic());
+        let tolerance = Duration::from_millis(50);
+        assert!(converted.after(tolerance) >= before && converted <= after.after(tolerance));
     }
 
     #[test]

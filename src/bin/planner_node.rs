@@ -11,6 +11,7 @@ use tracing_subscriber::layer::SubscriberExt as _;
 use tracing_subscriber::util::SubscriberInitExt as _;
 use tracing_subscriber::{EnvFilter, Layer as _};
 
+use vjepa_planner::camera::BUILT_SOURCES;
 use vjepa_planner::clock::{Clock, RosClock};
 use vjepa_planner::config::Settings;
 use vjepa_planner::node::Node;
@@ -48,6 +49,7 @@ fn run() -> anyhow::Result<()> {
     }
     let overrides: Vec<_> =
         arguments.parameters_for(&name).map(|(name, value)| (name.to_owned(), value.to_owned())).collect();
+    tracing::info!("camera sources in this build: {}", BUILT_SOURCES.join(", "));
     let settings = Settings::load(&name.fully_qualified(), &arguments.params_files, &overrides)?;
 
     let port = adapter.open(Remapper::new(name, &arguments)?, Arc::clone(&clock))?;

@@ -4,6 +4,7 @@ pub mod decode;
 pub mod encoding;
 pub mod file;
 pub mod framing;
+pub mod gstreamer;
 pub mod image_file;
 pub mod intake;
 pub mod open;
@@ -13,10 +14,28 @@ pub mod settings;
 pub mod source;
 pub mod stamp;
 pub mod state;
+pub mod v4l2;
 pub mod watch;
 
 use crate::clock::{MonotonicTime, RosTime};
 use pixels::PixelBuffer;
+
+/// What `camera.source` can be in this build.
+pub const BUILT_SOURCES: &[&str] = &[
+    "ros",
+    #[cfg(feature = "v4l")]
+    "v4l2",
+    #[cfg(feature = "gstreamer")]
+    "gstreamer",
+];
+
+/// The error of a source that is left out of this build.
+fn not_built(source: &str, feature: &str) -> source::SourceError {
+    source::SourceError::Fatal(format!(
+        "this build has no camera source `{source}`; build with `cargo build --release --features {feature}` (it has {})",
+        BUILT_SOURCES.join(", ")
+    ))
+}
 
 /// One picture, and when it was taken.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

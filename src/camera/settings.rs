@@ -3,6 +3,8 @@
 use std::time::Duration;
 
 use super::framing::{Framing, Roi, Rotation};
+use super::gstreamer::GstreamerSettings;
+use super::v4l2::V4l2Settings;
 use super::watch::WatchSettings;
 use crate::config::parameter::{ParameterError, choices, parameters, read_only};
 
@@ -65,6 +67,10 @@ parameters! {
         black_level: Option<f64> = Some(1.0) => read_only().range(0.0..=255.0).none_is(-1.0),
         /// A device that gives no frame for this long is closed and opened anew; 0: never.
         reopen_after_s: f64 = 3.0 => read_only().unit("s").range(0.0..=600.0),
+        /// A camera at Video4Linux 2.
+        v4l2: V4l2Settings = V4l2Settings::default(),
+        /// Frames of a GStreamer pipeline.
+        gstreamer: GstreamerSettings = GstreamerSettings::default(),
     }
     checked by CameraConfig::fits
 }

@@ -42,9 +42,9 @@ pub(super) struct Connected {
 
 impl Camera {
     /// The camera of these settings.
-    pub(super) fn new(config: &CameraConfig, port: &dyn Port) -> Result<Self, NodeError> {
+    pub(super) fn new(config: &CameraConfig, port: &dyn Port, clock: &Arc<dyn Clock>) -> Result<Self, NodeError> {
         if config.source != SourceKind::Ros {
-            return Ok(Self::Device(open::opener(config).map_err(NodeError::Camera)?));
+            return Ok(Self::Device(open::opener(config, clock).map_err(NodeError::Camera)?));
         }
         let resolve = |topic: &str| port.resolve(topic).map_err(PortError::Name);
         // A rule that remaps the camera's topic holds for all transports of it.

@@ -144,7 +144,7 @@ impl Configured {
 
         let resolve = |topic: &str| port.resolve(topic).map_err(|error| NodeError::Port(PortError::Name(error)));
         let joints_topic = resolve(&config.robot.joint_states_topic)?;
-        let camera = Camera::new(&config.camera, *port)?;
+        let camera = Camera::new(&config.camera, *port, clock)?;
         let camera_topic = camera.topic().map(str::to_owned);
         let (mut frame_in, frames) = inputs::frames(&camera.name(), Arc::clone(clock));
         // A device of this machine has no topic; in a recording it needs one.

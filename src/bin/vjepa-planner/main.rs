@@ -1,8 +1,9 @@
-//! The command-line tool: says whether a model directory is in order, how fast this machine plans with it, and
-//! which parameters the node has.
+//! The command-line tool: says whether a model directory is in order, how fast this machine plans with it, which
+//! parameters the node has, and what cameras there are and show.
 
 mod bench;
 mod bench_planners;
+mod cameras;
 mod check;
 mod options;
 mod parameters;
@@ -11,6 +12,7 @@ mod replay;
 mod report;
 mod statistics;
 mod table;
+mod view;
 
 use std::io::IsTerminal as _;
 use std::process::ExitCode;
@@ -18,7 +20,7 @@ use std::process::ExitCode;
 use clap::{Parser, Subcommand};
 use tracing_subscriber::EnvFilter;
 
-/// Checks and measures world models for vjepa_planner, and lists its parameters.
+/// Checks and measures world models for vjepa_planner, lists its parameters, and shows what cameras give.
 ///
 /// A model is a directory with `manifest.yaml` and ONNX files; `models/demo` is one, and
 /// `python -m vjepa_ac.export` makes one from a V-JEPA 2-AC checkpoint. ONNX Runtime has to be installed; when it is not,
@@ -38,6 +40,8 @@ enum Command {
     Parameters(parameters::Arguments),
     Replay(replay::Arguments),
     Report(report::Arguments),
+    Cameras(cameras::Arguments),
+    View(view::Arguments),
 }
 
 fn main() -> ExitCode {
@@ -50,6 +54,8 @@ fn main() -> ExitCode {
         Command::Parameters(arguments) => parameters::run(arguments),
         Command::Replay(arguments) => replay::run(arguments),
         Command::Report(arguments) => report::run(arguments),
+        Command::Cameras(arguments) => cameras::run(arguments),
+        Command::View(arguments) => view::run(arguments),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,
