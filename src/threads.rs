@@ -24,8 +24,10 @@ fn lower_to(nice: i32, what: &str, consequence: &str) {
     #[cfg(target_os = "linux")]
     {
         // Linux takes the number of a thread where POSIX has that of a process.
-        let this = rustix::thread::gettid();
-        if let Err(error) = rustix::process::setpriority_process(Some(this), nice) {
+        let this = Some(rustix::thread::gettid());
+        // A process that was started lower still stays there.
+        let lower = |now: i32| rustix::process::setpriority_process(this, nice.max(now));
+        if let Err(error) = rustix::process::getpriority_process(this).and_then(lower) {
             tracing::warn!("the priority of {what} cannot be lowered: {error}; {consequence}");
         }
     }

@@ -279,6 +279,8 @@ fn is_related(name: &str) -> bool {
         "width",
         "height",
         "rotation_deg",
+        // Controls of a camera are name=value.
+        "controls",
     ];
     related.contains(&name.rsplit('.').next().unwrap_or_default())
 }
