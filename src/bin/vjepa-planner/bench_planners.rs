@@ -115,6 +115,9 @@ struct Report {
     fewest: Vec<Fewest>,
 }
 
+/// Plans that are made before time is taken: the first ones of a process take up to twice as long.
+const WARM_UP: usize = 5;
+
 /// A pair, encoded.
 struct Scene {
     latent: [Latent; 1],
@@ -296,8 +299,8 @@ impl Bench<'_> {
         let count = count.min(self.scenes.len());
         let mut planner = Planner::new(config.clone(), self.model.spec(), Arc::clone(self.clock))?;
         let mut progress = Progress::new(label, about, count, self.clock);
-        // The first plan finds memory and caches cold.
-        if let Some(scene) = self.scenes.first() {
+        // The first plans find memory and caches cold.
+        for scene in self.scenes.iter().take(WARM_UP) {
             plan(self.model, &mut planner, scene, 0).with_context(|| label.to_owned())?;
         }
         let scenes = self.scenes.iter().enumerate().take(count);
