@@ -167,7 +167,7 @@ fuzz: setup ## decoding of images from the network gets broken messages (FUZZ_SE
 .PHONY: test-loop
 # Uses the node that test-rust has built: a build of its own would differ in features of shared packages.
 test-loop: test-rust
-	$(VENV)/bin/python -m pytest -c python/pyproject.toml tests/loop
+	$(VENV)/bin/python -m pytest -c python/pyproject.toml --reruns 1 --reruns-delay 5 -rR tests/loop
 
 .PHONY: test-ros
 test-ros: ## the r2r adapter and ros2's own tools, where a ROS 2 is sourced

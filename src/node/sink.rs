@@ -10,7 +10,9 @@ use crate::command::{
     ArmCommands, CommandSink, GripperCommand, JointPositionsCommand, JointTrajectoryCommand, SinkError, TwistCommand,
 };
 use crate::config::Command;
-use crate::ros::outputs::{ForwardCommandOutput, GripperActionOutput, JointTrajectoryOutput, ServoTwistOutput};
+use crate::ros::outputs::{
+    ForwardCommandOutput, GripperAction, GripperActionOutput, JointTrajectoryOutput, ServoTwistOutput,
+};
 use crate::ros::port::{Port, PortError};
 
 /// Where commands go.
@@ -61,25 +63,18 @@ impl Sink {
                 Arm::ServoTwist(ServoTwistOutput::new(port, arm_topic, base_frame, Arc::clone(clock))?)
             }
         };
+        let action = |kind| {
+            let (min_change, max_effort) = (command.gripper_min_change, command.gripper_max_effort);
+            GripperActionOutput::new(port, kind, gripper_topic, min_change, max_effort, Arc::clone(clock))
+                .map(|output| Gripper::Action(Box::new(output)))
+        };
         let gripper = match command.gripper_output {
             GripperOutput::JointTrajectory => {
                 Gripper::JointTrajectory(JointTrajectoryOutput::new(port, gripper_topic)?)
             }
             GripperOutput::ForwardCommand => Gripper::ForwardCommand(ForwardCommandOutput::new(port, gripper_topic)?),
-            GripperOutput::GripperCommand => Gripper::Action(Box::new(GripperActionOutput::gripper(
-                port,
-                gripper_topic,
-                command.gripper_min_change,
-                command.gripper_max_effort,
-                Arc::clone(clock),
-            )?)),
-            GripperOutput::ParallelGripperCommand => Gripper::Action(Box::new(GripperActionOutput::parallel(
-                port,
-                gripper_topic,
-                command.gripper_min_change,
-                command.gripper_max_effort,
-                Arc::clone(clock),
-            )?)),
+            GripperOutput::GripperCommand => action(GripperAction::Gripper)?,
+            GripperOutput::ParallelGripperCommand => action(GripperAction::Parallel)?,
             GripperOutput::None => Gripper::None,
         };
         let period = Duration::from_secs_f64(1.0 / command.rate_hz);

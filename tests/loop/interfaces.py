@@ -2,18 +2,18 @@
 
 import sys
 from dataclasses import dataclass
-from itertools import count
 
 from cyclonedds.core import Policy, Qos
 from cyclonedds.idl import IdlStruct
 from cyclonedds.idl.types import array, float32, float64, int32, int64, sequence, uint8, uint32, uint64
 from cyclonedds.util import duration
 
-from robot import ROOT, Robot, wait_for
+from robot import ROOT, Robot
 from sim.dds import RELIABLE, DiagnosticStatus, Duration, Header, Time
 
 sys.path.insert(0, str(ROOT / "tests/python"))
 from dds_peer import SetBoolRequest, SetBoolResponse, TriggerRequest, TriggerResponse
+from service_client import ServiceClient
 
 LATCHED = Qos(
     Policy.Reliability.Reliable(duration(milliseconds=100)),
@@ -21,10 +21,6 @@ LATCHED = Qos(
     Policy.History.KeepLast(1000),
     Policy.DataRepresentation(use_cdrv0_representation=True),
 )
-
-
-CLIENTS = count(1)
-"""What tells the clients of this process apart."""
 
 
 @dataclass
@@ -253,46 +249,12 @@ class MarkerArray(IdlStruct, typename="visualization_msgs::msg::dds_::MarkerArra
     markers: sequence[Marker]
 
 
-class Service:
-    """A client of one of the node's services, as rmw_cyclonedds makes it."""
+class Service(ServiceClient):
+    """A client of one of the node's services."""
 
     def __init__(self, robot: Robot, name: str, request: type, response: type) -> None:
         """`name` is relative to the node."""
-        participant = robot.node
-        self._requests = participant.raw_writer(f"rq/vjepa_planner/{name}Request", request, RELIABLE)
-        self._replies = participant.raw_reader(f"rr/vjepa_planner/{name}Reply", response, RELIABLE)
-        self._request = request
-        self._name = name
-        self._client = next(CLIENTS)
-        self._number = 0
-
-    def send(self, *arguments: object) -> None:
-        """Sends a request and does not wait for the answer."""
-        wait_for(
-            lambda: bool(
-                self._requests.get_matched_subscriptions() and self._replies.get_matched_publications()
-            ),
-            20,
-            f"the service {self._name} is there",
-        )
-        self._number += 1
-        self._requests.write(self._request(self._client, self._number, *arguments))
-
-    def answer(self, limit_s: float = 5):
-        """The answer to the last request."""
-        own = (self._client, self._number)
-
-        def ours():
-            # Replies to all clients come on one topic. A sample that tells of a writer's end has no fields.
-            replies = [reply for reply in self._replies.take(10) if hasattr(reply, "number")]
-            return next((reply for reply in replies if (reply.client, reply.number) == own), None)
-
-        return wait_for(ours, limit_s, f"a reply of {self._name}")
-
-    def call(self, *arguments: object, limit_s: float = 5):
-        """Calls and returns the answer."""
-        self.send(*arguments)
-        return self.answer(limit_s)
+        super().__init__(robot.node, f"vjepa_planner/{name}", request, response)
 
     def __call__(self, *arguments: object) -> bool:
         """Calls and returns whether the node says that it has done as asked."""

@@ -3,11 +3,11 @@
 The annotations are real types, not postponed ones: `cyclonedds` builds the wire format from them.
 """
 
-import time
 from dataclasses import dataclass, field
 
 from cyclonedds.idl import IdlStruct
 from cyclonedds.idl.types import float64, int64, sequence, uint8, uint64
+from service_client import ServiceClient
 
 from robot import wait_for
 from sim.dds import RELIABLE, Node, Time
@@ -210,8 +210,7 @@ class ParameterClient:
         """For the node of this name."""
         self._node = node
         self._participant = participant
-        self._number = 0
-        self._ends: dict = {}
+        self._services: dict[str, ServiceClient] = {}
         self._events = participant.reader("/parameter_events", ParameterEvent, RELIABLE)
 
     def get(self, *names: str) -> list[Value]:
@@ -250,27 +249,11 @@ class ParameterClient:
         return events[0]
 
     def _call(self, service: str, request: type, response: type, *arguments: object) -> object:
-        if service not in self._ends:
-            base = f"{self._node}/{service}"
-            self._ends[service] = (
-                self._participant.raw_writer(f"rq/{base}Request", request, RELIABLE),
-                self._participant.raw_reader(f"rr/{base}Reply", response, RELIABLE),
-            )
-        requests, replies = self._ends[service]
-        there = lambda: requests.get_matched_subscriptions() and replies.get_matched_publications()  # noqa: E731
-        wait_for(there, 30, f"the service {service}")
-        self._number += 1
-        number = self._number
-        message = request(1, number, *(list(a) if isinstance(a, tuple) else a for a in arguments))
-        for _attempt in range(10):
-            # The node may not have found the reader of replies yet when it answers: then the reply is lost.
-            requests.write(message)
-            until = time.monotonic() + 2
-            while time.monotonic() < until:
-                if found := [reply for reply in replies.take(5) if reply.number == number]:
-                    return found[0]
-                time.sleep(0.02)
-        raise AssertionError(f"no reply of {service}")
+        if service not in self._services:
+            name = f"{self._node}/{service}"
+            self._services[service] = ServiceClient(self._participant, name, request, response)
+        fields = (list(a) if isinstance(a, tuple) else a for a in arguments)
+        return self._services[service].call(*fields, limit_s=20)
 
 
 def parameters(values: dict[str, Value]) -> list[Parameter]:

@@ -18,6 +18,15 @@ use crate::ros::port::{Port, PortError, PortExt as _, PublishError};
 /// News that wait for the gate's next turn. A goal makes three at most.
 const NEWS: usize = 64;
 
+/// The type of a gripper's action.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum GripperAction {
+    /// `control_msgs/action/GripperCommand`.
+    Gripper,
+    /// `control_msgs/action/ParallelGripperCommand`.
+    Parallel,
+}
+
 /// A client of a gripper's action server.
 pub struct GripperActionOutput {
     client: Client,
@@ -37,48 +46,34 @@ enum Client {
 }
 
 impl GripperActionOutput {
-    /// A client of `control_msgs/action/GripperCommand` under the name `action`, such as
-    /// `/gripper_controller/gripper_cmd`. A goal is given when closedness changes by `min_change` at least.
+    /// A client of the action `name`, such as `/gripper_controller/gripper_cmd`. A goal is given when closedness changes
+    /// by `min_change` at least.
     ///
     /// # Errors
     /// [`PortError`] when the name is invalid or the middleware refuses.
-    pub fn gripper(
+    pub fn new(
         port: &dyn Port,
-        action: &str,
+        kind: GripperAction,
+        name: &str,
         min_change: f64,
         max_effort: f64,
         clock: Arc<dyn Clock>,
     ) -> Result<Self, PortError> {
         let (sender, news) = sync_channel(NEWS);
-        let client = connect::<MoveGripper>(port, action, sender, |result: &MoveGripperResult| result.stalled)?;
-        Ok(Self::new(Client::Gripper(client), news, min_change, max_effort, clock))
-    }
-
-    /// The same with `control_msgs/action/ParallelGripperCommand`.
-    ///
-    /// # Errors
-    /// As [`Self::gripper`].
-    pub fn parallel(
-        port: &dyn Port,
-        action: &str,
-        min_change: f64,
-        max_effort: f64,
-        clock: Arc<dyn Clock>,
-    ) -> Result<Self, PortError> {
-        let (sender, news) = sync_channel(NEWS);
-        let client =
-            connect::<MoveParallelGripper>(port, action, sender, |result: &MoveParallelGripperResult| result.stalled)?;
-        Ok(Self::new(Client::Parallel(client), news, min_change, max_effort, clock))
-    }
-
-    fn new(client: Client, news: Receiver<GoalNews>, min_change: f64, max_effort: f64, clock: Arc<dyn Clock>) -> Self {
-        let action = match &client {
+        let client = match kind {
+            GripperAction::Gripper => {
+                Client::Gripper(connect(port, name, sender, |result: &MoveGripperResult| result.stalled)?)
+            }
+            GripperAction::Parallel => {
+                Client::Parallel(connect(port, name, sender, |result: &MoveParallelGripperResult| result.stalled)?)
+            }
+        };
+        let report = Arc::new(GripperReport::new(match &client {
             Client::Gripper(client) => client.action(),
             Client::Parallel(client) => client.action(),
-        };
-        let report = Arc::new(GripperReport::new(action));
+        }));
         let goals = GripperGoals::new(min_change, Arc::clone(&report));
-        Self { client, goals, news, report, clock, max_effort, failed: false }
+        Ok(Self { client, goals, news, report, clock, max_effort, failed: false })
     }
 
     /// What the status shows.

@@ -6,7 +6,7 @@ mod joint_trajectory;
 mod servo_twist;
 
 pub use forward_command::ForwardCommandOutput;
-pub use gripper_action::GripperActionOutput;
+pub use gripper_action::{GripperAction, GripperActionOutput};
 pub use joint_trajectory::JointTrajectoryOutput;
 pub use servo_twist::ServoTwistOutput;
 
