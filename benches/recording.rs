@@ -46,7 +46,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         facts: BTreeMap::new(),
         config: Arc::clone(&config),
         manifest: Vec::new(),
-        image_topic: "/camera/image_raw".to_owned(),
+        image_topics: vec!["/camera/image_raw".to_owned()],
         tokens: spec.tokens,
         latent_len: spec.latent_len(),
     };
@@ -58,7 +58,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     };
     let mut recorder = Recorder::start(&settings, identity, Arc::clone(&clock))?;
     let handle = recorder.handle();
-    let (Some(mut frames), Some(mut tap)) = (recorder.take_frame_tap(), recorder.take_plan_tap()) else {
+    let (Some(mut frames), Some(mut tap)) = (recorder.take_frame_taps().pop(), recorder.take_plan_tap()) else {
         return Err("no taps".into());
     };
 

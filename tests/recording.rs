@@ -37,7 +37,7 @@ fn start(directory: &Path) -> Recorder {
         facts: BTreeMap::from([("software_version".to_owned(), "test".to_owned())]),
         config: Arc::clone(reference::shipped().unwrap().config()),
         manifest: b"name: small\n".to_vec(),
-        image_topic: "/camera/image_raw".to_owned(),
+        image_topics: vec!["/camera/image_raw".to_owned()],
         tokens: 2,
         latent_len: 8,
     };
@@ -112,7 +112,7 @@ fn record_everything(directory: &Path) -> PathBuf {
     let handle = recorder.handle();
     let header = Header { stamp: clock.ros().into(), frame_id: "panda_link0".into() };
     let offer = |topic: &str| -> Arc<str> { Arc::from(topic) };
-    let mut frames = recorder.take_frame_tap().unwrap();
+    let mut frames = recorder.take_frame_taps().remove(0);
     let pixels = [10, 200, 30].repeat(32 * 24);
     let image = RawImage { width: 32, height: 24, encoding: Encoding::Rgb8, step: 96, data: &pixels };
     frames.offer(clock.ros(), "camera_optical", &image);

@@ -61,7 +61,7 @@ fn record(directory: &Path, config: &Arc<Config>, latents: Latents) -> (PathBuf,
         facts: BTreeMap::new(),
         config: Arc::clone(config),
         manifest: Vec::new(),
-        image_topic: "/image".into(),
+        image_topics: vec!["/image".to_owned()],
         tokens: spec.tokens,
         latent_len: spec.latent_len(),
     };

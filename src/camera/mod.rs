@@ -9,6 +9,7 @@ pub mod image_file;
 pub mod intake;
 pub mod open;
 pub mod pixels;
+pub mod replay;
 pub mod runner;
 pub mod settings;
 pub mod source;
@@ -27,6 +28,7 @@ pub const BUILT_SOURCES: &[&str] = &[
     "v4l2",
     #[cfg(feature = "gstreamer")]
     "gstreamer",
+    "replay",
 ];
 
 /// The error of a source that is left out of this build.

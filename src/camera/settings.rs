@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use super::framing::{Framing, Roi, Rotation};
 use super::gstreamer::GstreamerSettings;
+use super::replay::ReplaySettings;
 use super::v4l2::V4l2Settings;
 use super::watch::WatchSettings;
 use crate::config::parameter::{ParameterError, choices, parameters, read_only};
@@ -43,8 +44,8 @@ parameters! {
     /// Where pictures come from.
     pub struct CameraConfig {
         /// What the camera is: `ros` (a topic), `v4l2` (a device of this machine), `gstreamer` (a pipeline) or `replay` (a
-        /// recording). The last three are built with the Cargo features of their names or not at all; the log says at the
-        /// start which there are.
+        /// recording, a folder of images, a video file). `v4l2` and `gstreamer` are built with the Cargo features `v4l` and
+        /// `gstreamer` or not at all; the log says at the start which there are.
         source: SourceKind = SourceKind::Ros => read_only(),
         /// Topic of `sensor_msgs/Image`.
         topic: String = "/camera/image_raw".to_owned() => read_only().not_empty(),
@@ -71,6 +72,8 @@ parameters! {
         v4l2: V4l2Settings = V4l2Settings::default(),
         /// Frames of a GStreamer pipeline.
         gstreamer: GstreamerSettings = GstreamerSettings::default(),
+        /// A recording in place of a camera.
+        replay: ReplaySettings = ReplaySettings::default(),
     }
     checked by CameraConfig::fits
 }

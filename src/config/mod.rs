@@ -63,6 +63,9 @@ parameters! {
         inference: RuntimeConfig = RuntimeConfig::default(),
         /// Where pictures come from.
         camera: CameraConfig = CameraConfig::default(),
+        /// A camera beside the planner's, by a name of your own: `cameras.wrist.topic`. The planner looks at `camera` alone;
+        /// these are watched (`/diagnostics`) and recorded.
+        cameras: BTreeMap<String, CameraConfig> = BTreeMap::new() => keyed_by("camera"),
         /// The arm and its sensors.
         robot: Robot,
         /// Inverse kinematics: from the planned pose to joint positions.

@@ -5,10 +5,19 @@
 
 use std::sync::{Mutex, PoisonError};
 
+use crate::camera::settings::CameraConfig;
 use crate::ros::messages::CameraInfo;
 
+/// Topic of a camera's `camera_info`, as the settings name it.
+pub fn info_topic(config: &CameraConfig) -> String {
+    match config.info_topic.as_str() {
+        "" => sibling_topic(&config.topic),
+        topic => topic.to_owned(),
+    }
+}
+
 /// Topic of `camera_info` for an image topic, as ROS camera drivers have it: its sibling.
-pub fn sibling_topic(image_topic: &str) -> String {
+fn sibling_topic(image_topic: &str) -> String {
     match image_topic.rsplit_once('/') {
         Some((parent, _)) => format!("{parent}/camera_info"),
         None => "camera_info".to_owned(),

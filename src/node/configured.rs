@@ -11,7 +11,7 @@ use triple_buffer::{Output, triple_buffer};
 
 use super::NodeError;
 use super::camera::{Camera, Connected};
-use super::camera_info::{CameraInfoCheck, sibling_topic};
+use super::camera_info::{CameraInfoCheck, info_topic};
 use super::comparing::Comparing;
 use super::incumbent::IncumbentInput;
 use super::inputs::{self, InputHealth, NextFrame};
@@ -23,6 +23,7 @@ use super::planning::Planning;
 use super::reconfigure::{self, Reconfigurer};
 use super::recording;
 use super::shadow::{ShadowOutputs, StepContext};
+use super::side_cameras::{self, SideCamera};
 use super::sink::Sink;
 use super::status::{Identity, PlanningReport, TaskState};
 use super::task::{self, GoalConfig, TaskMessage, TaskSource};
@@ -109,6 +110,8 @@ pub struct Configured {
     pub has_task: bool,
     /// The recording. Ends with this.
     pub recorder: Option<Recorder>,
+    /// Cameras beside the planner's.
+    pub side_cameras: Vec<SideCamera>,
     preprocessor: Preprocessor,
     tasks: SyncSender<TaskMessage>,
     threads: Vec<(&'static str, JoinHandle<()>)>,
@@ -148,10 +151,14 @@ impl Configured {
         let camera_topic = camera.topic().map(str::to_owned);
         let (mut frame_in, frames) = inputs::frames(&camera.name(), Arc::clone(clock));
         // A device of this machine has no topic; in a recording it needs one.
-        let image_topic = camera_topic.clone().map_or_else(|| resolve("~/camera/image_raw"), Ok)?;
-        let mut recorder = recording::start(around, &spec, &identity, &image_topic)?;
+        let image_topic = camera.recorded_topic(*port, "~/camera/image_raw")?;
+        let side_cameras = config.cameras.iter().map(|(name, config)| side_cameras::Planned::new(name, config, around));
+        let side_cameras = side_cameras.collect::<Result<Vec<_>, _>>()?;
+        let image_topics = [image_topic].into_iter().chain(side_cameras.iter().map(|camera| camera.topic.clone()));
+        let mut recorder = recording::start(around, &spec, &identity, image_topics.collect())?;
         let tape = recorder.as_ref().map(Recorder::handle);
-        if let Some(mut tap) = recorder.as_mut().and_then(Recorder::take_frame_tap) {
+        let mut taps = recorder.as_mut().map(Recorder::take_frame_taps).unwrap_or_default().into_iter();
+        if let Some(mut tap) = taps.next() {
             frame_in = frame_in.with_tap(Box::new(move |stamp, frame_id, image| tap.offer(stamp, frame_id, image)));
         }
         let camera_info = Arc::new(CameraInfoCheck::default());
@@ -236,10 +243,7 @@ impl Configured {
         let shadow = ShadowOutputs::new(*port, steps, context, tape.clone())?;
         let outputs = Outputs::new(*port, &config.robot.base_frame, tape.clone())?;
         let (asked_in, asked_tasks) = sync_channel(TASK_REQUESTS);
-        let info_topic = match config.camera.info_topic.as_str() {
-            "" => sibling_topic(&config.camera.topic),
-            topic => topic.to_owned(),
-        };
+        let info_topic = info_topic(&config.camera);
         let info = Arc::clone(&camera_info);
         let mut subscriptions = subscribe_tasks(*port, &asked_in)?;
         let offer_info = recording::to_tape::<CameraInfo>(&tape, resolve(&info_topic)?);
@@ -261,6 +265,10 @@ impl Configured {
         if let Some(tape) = tape.as_ref().filter(|_| config.mode == Mode::Shadow) {
             subscriptions.extend(recording::commands(*port, config, tape)?);
         }
+
+        // One tap per camera, in the same order; none when nothing is recorded.
+        let side_cameras = side_cameras.into_iter().map(|camera| camera.connect(taps.next(), &tape, around));
+        let side_cameras = side_cameras.collect::<Result<Vec<_>, _>>()?;
 
         subscriptions.extend(incumbent.subscribe(*port, config.shadow.incumbent_type)?);
 
@@ -296,6 +304,7 @@ impl Configured {
             reconfigurer: Some(reconfigurer),
             has_task: false,
             recorder,
+            side_cameras,
             preprocessor: preprocessor(),
             tasks: tasks_in,
             threads: Vec::new(),
@@ -374,6 +383,7 @@ impl Configured {
         self.requests.end.store(true, std::sync::atomic::Ordering::Release);
         self.requests.wake();
         drop(self.camera_thread);
+        drop(self.side_cameras);
         drop(self.tasks); // the planning thread ends when nobody can give it a task any more
         for (name, thread) in self.threads {
             if thread.join().is_err() {

@@ -1,7 +1,9 @@
-//! `/diagnostics`: one entry each for the node, the camera, the joint states, the planner and the comparison of its plans with what is done, as ROS tools list them.
+//! `/diagnostics`: one entry each for the node, its cameras, the joint states, the planner, the comparison of its plans
+//! with what is done, and the recorder, as ROS tools list them.
 
 use super::inputs::InputHealth;
 use super::status::{NodeView, TaskState};
+use crate::camera::state::CameraStatus;
 use crate::ros::messages::{DiagnosticStatus, KeyValue};
 use crate::shadow::recorder::{RecorderState, RecorderStats};
 
@@ -14,10 +16,15 @@ pub fn entries(view: &NodeView<'_>) -> Vec<DiagnosticStatus> {
     let values = vec![KeyValue::new("lifecycle", view.lifecycle), KeyValue::new("state", view.motion.state)];
     let mut entries = vec![
         entry(view, "node", level, message, values),
-        camera(view),
+        camera(view, "camera", view.camera, view.camera_status, view.camera_info),
         input(view, "joint states", view.joints, None),
         planner(view),
     ];
+    entries.extend(
+        view.side_cameras
+            .iter()
+            .map(|side| camera(view, &format!("camera {}", side.name), &side.health, &side.status, None)),
+    );
     entries.extend(view.shadow.map(|totals| {
         let (level, message) = totals.summary(view.now);
         entry(view, "shadow", level, message, totals.values())
@@ -67,9 +74,14 @@ fn input(view: &NodeView<'_>, part: &str, health: &InputHealth, other: Option<&s
     entry(view, part, level, message, values)
 }
 
-fn camera(view: &NodeView<'_>) -> DiagnosticStatus {
-    let status = view.camera_status;
-    let mut entry = input(view, "camera", view.camera, view.camera_info);
+fn camera(
+    view: &NodeView<'_>,
+    part: &str,
+    health: &InputHealth,
+    status: &CameraStatus,
+    info: Option<&str>,
+) -> DiagnosticStatus {
+    let mut entry = input(view, part, health, info);
     entry.values.extend([
         KeyValue::new("camera_state", status.state().name()),
         KeyValue::new("skipped", status.skipped()),

@@ -26,6 +26,7 @@ pub mod planning;
 pub mod reconfigure;
 pub mod recording;
 pub mod shadow;
+pub mod side_cameras;
 pub mod sink;
 pub mod sole_source;
 pub mod status;
@@ -279,15 +280,26 @@ impl Node {
         let Nothing { identity, planning, motion, input, camera } = &self.nothing;
         let gripper = self.configured.as_ref().and_then(|c| c.gripper.clone());
         let recorder = self.configured.as_ref().and_then(|c| c.recorder.as_ref()).map(Recorder::handle);
-        let (identity, planning, motion, camera, camera_status, joints, info, shadow) = match &mut self.configured {
-            Some(c) => {
-                let info = c.camera_info.problem();
-                let shadow = Some(c.shadow.totals());
-                let (planning, motion) = (c.planning.read(), c.motion.read());
-                (&c.identity, planning, motion, &*c.camera, &*c.camera_status, &*c.joints, info, shadow)
-            }
-            None => (identity, planning, motion, input, camera, input, None, None),
-        };
+        let (identity, planning, motion, camera, camera_status, side_cameras, joints, info, shadow) =
+            match &mut self.configured {
+                Some(c) => {
+                    let info = c.camera_info.problem();
+                    let shadow = Some(c.shadow.totals());
+                    let (planning, motion) = (c.planning.read(), c.motion.read());
+                    (
+                        &c.identity,
+                        planning,
+                        motion,
+                        &*c.camera,
+                        &*c.camera_status,
+                        &*c.side_cameras,
+                        &*c.joints,
+                        info,
+                        shadow,
+                    )
+                }
+                None => (identity, planning, motion, input, camera, &[][..], input, None, None),
+            };
         let recording = recorder.as_ref().map(|handle| &**handle.stats());
         let lifecycle = self.lifecycle.state();
         let progress = if lifecycle == State::Configuring { self.progress.get() } else { String::new() };
@@ -302,6 +314,7 @@ impl Node {
             motion,
             camera,
             camera_status,
+            side_cameras,
             camera_info: info.as_deref(),
             joints,
             gripper: gripper.as_deref(),

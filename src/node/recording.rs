@@ -20,12 +20,17 @@ use crate::share;
 use crate::world_model::ModelSpec;
 use crate::world_model::manifest::{FILE_NAME, ModelDirectory};
 
-/// Starts the recorder, if it is to record. `image_topic` is resolved.
+/// Absolute name of a topic.
+pub fn resolve(port: &dyn Port, topic: &str) -> Result<String, PortError> {
+    port.resolve(topic).map_err(PortError::Name)
+}
+
+/// Starts the recorder, if it is to record. `image_topics` are resolved, the planner's camera's is the first.
 pub fn start(
     around: &Surroundings<'_>,
     spec: &ModelSpec,
     loaded: &Identity,
-    image_topic: &str,
+    image_topics: Vec<String>,
 ) -> Result<Option<Recorder>, NodeError> {
     let Surroundings { config, port, clock, .. } = around;
     if !config.recording.enabled {
@@ -37,7 +42,7 @@ pub fn start(
         facts: facts(config, spec, loaded, &directory),
         config: Arc::clone(config),
         manifest: std::fs::read(directory.join(FILE_NAME)).unwrap_or_default(),
-        image_topic: image_topic.to_owned(),
+        image_topics,
         tokens: spec.tokens,
         latent_len: spec.latent_len(),
     };

@@ -8,6 +8,7 @@ use super::elites::{ELITES, Elite};
 use super::inputs::InputHealth;
 use super::motion::MotionReport;
 use super::shadow::ShadowTotals;
+use super::side_cameras::SideCamera;
 use crate::camera::state::CameraStatus;
 use crate::clock::{MonotonicTime, RosTime};
 use crate::command::gripper_goals::GripperReport;
@@ -168,6 +169,8 @@ pub struct NodeView<'a> {
     pub camera: &'a InputHealth,
     /// What the camera does.
     pub camera_status: &'a CameraStatus,
+    /// Cameras beside it.
+    pub side_cameras: &'a [SideCamera],
     /// What is wrong with its `camera_info`.
     pub camera_info: Option<&'a str>,
     /// The joint states.
@@ -327,6 +330,7 @@ mod tests {
             motion: &motion,
             camera: &health,
             camera_status: &CameraStatus::default(),
+            side_cameras: &[],
             camera_info: None,
             joints: &health,
             gripper: None,

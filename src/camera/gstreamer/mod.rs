@@ -12,6 +12,7 @@ pub use pipeline::{Form, SINK};
 #[cfg(feature = "gstreamer")]
 pub use source::{GstreamerOpener, GstreamerSource};
 
+use std::path::Path;
 use std::sync::Arc;
 
 #[cfg(not(feature = "gstreamer"))]
@@ -50,4 +51,37 @@ pub fn opener(settings: &GstreamerSettings, clock: &Arc<dyn Clock>) -> Result<Bo
 #[cfg(not(feature = "gstreamer"))]
 pub fn opener(_settings: &GstreamerSettings, _clock: &Arc<dyn Clock>) -> Result<Box<dyn CameraOpener>, SourceError> {
     Err(not_built("gstreamer", "gstreamer"))
+}
+
+/// How a video file is played.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Playback {
+    /// 1: as fast as it was taken; 0: as fast as it can be decoded, and no frame is left out.
+    pub speed: f64,
+    /// At its end it begins anew.
+    pub repeat: bool,
+}
+
+impl Playback {
+    /// Once, as it was taken.
+    pub const PLAIN: Self = Self { speed: 1.0, repeat: false };
+}
+
+/// What opens a video file.
+///
+/// # Errors
+/// [`SourceError::Fatal`] in a build without GStreamer.
+#[cfg(feature = "gstreamer")]
+pub fn video(path: &Path, playback: Playback, clock: &Arc<dyn Clock>) -> Result<Box<dyn CameraOpener>, SourceError> {
+    let settings = GstreamerSettings { pipeline: format!("file://{}", path.display()), ..GstreamerSettings::default() };
+    Ok(Box::new(GstreamerOpener::new(settings, clock.clone()).with_playback(playback)))
+}
+
+/// What opens a video file.
+///
+/// # Errors
+/// [`SourceError::Fatal`] in a build without GStreamer, which this is.
+#[cfg(not(feature = "gstreamer"))]
+pub fn video(path: &Path, _playback: Playback, _clock: &Arc<dyn Clock>) -> Result<Box<dyn CameraOpener>, SourceError> {
+    Err(not_built(&format!("replay of video files ({})", path.display()), "gstreamer"))
 }

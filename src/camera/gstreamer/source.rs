@@ -11,7 +11,7 @@ use gstreamer_app::AppSink;
 use gstreamer_video::{VideoFormat, VideoInfo, VideoMeta};
 
 use super::pipeline::{SINK, SOURCE};
-use super::{Form, GstreamerSettings, decoder_package, element_package};
+use super::{Form, GstreamerSettings, Playback, decoder_package, element_package};
 use crate::camera::decode::RawImage;
 use crate::camera::encoding::Encoding;
 use crate::camera::source::{CameraOpener, CaptureStamp, FrameSource, SourceError, SourceFrame};
@@ -32,16 +32,25 @@ const FORMATS: [(VideoFormat, Encoding); 11] = [
     (VideoFormat::Gray8, Encoding::Mono8),
 ];
 
+/// How long a file may take until its format is known.
+const FORMAT_WITHIN: gst::ClockTime = gst::ClockTime::from_seconds(10);
+
 /// Opens a pipeline as the settings say.
 pub struct GstreamerOpener {
     settings: GstreamerSettings,
+    playback: Playback,
     clock: Arc<dyn Clock>,
 }
 
 impl GstreamerOpener {
     /// For the pipeline of `settings`; stamps are points on `clock`.
     pub fn new(settings: GstreamerSettings, clock: Arc<dyn Clock>) -> Self {
-        Self { settings, clock }
+        Self { settings, playback: Playback::PLAIN, clock }
+    }
+
+    /// Plays a file otherwise than once at its own pace.
+    pub fn with_playback(self, playback: Playback) -> Self {
+        Self { playback, ..self }
     }
 }
 
@@ -51,7 +60,7 @@ impl CameraOpener for GstreamerOpener {
     }
 
     fn open(&mut self) -> Result<Box<dyn FrameSource>, SourceError> {
-        Ok(Box::new(GstreamerSource::open(&self.settings, self.clock.clone())?))
+        Ok(Box::new(GstreamerSource::play(&self.settings, self.playback, self.clock.clone())?))
     }
 }
 
@@ -69,6 +78,7 @@ struct Layout {
 /// A pipeline that plays. Dropping it stops it.
 pub struct GstreamerSource {
     form: Form,
+    playback: Playback,
     clock: Arc<dyn Clock>,
     pipeline: gst::Pipeline,
     bus: gst::Bus,
@@ -93,6 +103,14 @@ impl GstreamerSource {
     /// [`SourceError::Fatal`] for a pipeline that cannot be made, with the package that has what is missing;
     /// [`SourceError::Lost`] for one that does not start.
     pub fn open(settings: &GstreamerSettings, clock: Arc<dyn Clock>) -> Result<Self, SourceError> {
+        Self::play(settings, Playback::PLAIN, clock)
+    }
+
+    /// The same for a file that is not to be played plainly.
+    ///
+    /// # Errors
+    /// As [`Self::open`].
+    pub fn play(settings: &GstreamerSettings, playback: Playback, clock: Arc<dyn Clock>) -> Result<Self, SourceError> {
         let form = Form::of(&settings.pipeline);
         let fatal =
             |why: &str| SourceError::Fatal(format!("gstreamer {}: {}", form.describe(), form.without_password(why)));
@@ -128,10 +146,15 @@ impl GstreamerSource {
         if live && !text.contains("sync=") {
             sink.set_property("sync", false);
         }
+        if !live && playback.speed == 0.0 {
+            sink.set_property("sync", false);
+            sink.set_drop(false);
+        }
         let has_time = live || sink.property::<bool>("sync");
         let started = started.and_then(|_state| pipeline.set_state(gst::State::Playing));
         let mut source = Self {
             form,
+            playback,
             clock,
             pipeline,
             bus,
@@ -144,12 +167,30 @@ impl GstreamerSource {
             skipped: 0,
             lacking: Vec::new(),
         };
+        if started.is_ok() && !live && ![0.0, 1.0].contains(&playback.speed) {
+            source.play_from_start()?;
+        }
         match started {
             Ok(_state) => Ok(source),
             Err(_no_details) => {
                 Err(source.complaint().unwrap_or_else(|| source.lost("the pipeline does not start".to_owned())))
             }
         }
+    }
+
+    /// Goes to the beginning of the file and plays from there at the wanted speed.
+    fn play_from_start(&mut self) -> Result<(), SourceError> {
+        // Only what has found its format can be asked to go anywhere.
+        let (ready, ..) = self.pipeline.state(FORMAT_WITHIN);
+        if ready.is_err() {
+            return Err(self.complaint().unwrap_or_else(|| self.lost("the video does not start".to_owned())));
+        }
+        let rate = if self.playback.speed > 0.0 { self.playback.speed } else { 1.0 };
+        let (start, open_end) = (gst::ClockTime::ZERO, gst::ClockTime::NONE);
+        let flags = gst::SeekFlags::FLUSH | gst::SeekFlags::ACCURATE;
+        self.pipeline.seek(rate, flags, gst::SeekType::Set, start, gst::SeekType::None, open_end).map_err(|_refused| {
+            SourceError::Fatal(self.text("this kind of video plays only once and at its own speed"))
+        })
     }
 
     fn text(&self, why: &str) -> String {
@@ -262,7 +303,12 @@ impl FrameSource for GstreamerSource {
         self.held = None;
         let patience = gst::ClockTime::from_nseconds(u64::try_from(patience.as_nanos()).unwrap_or(u64::MAX - 1));
         let Some(sample) = self.sink.try_pull_sample(patience) else {
-            return self.complaint().map_or(Ok(None), Err);
+            return match self.complaint() {
+                Some(SourceError::Ended) if self.playback.repeat && self.given > 0 => {
+                    self.play_from_start().map(|()| None)
+                }
+                complaint => complaint.map_or(Ok(None), Err),
+            };
         };
         self.given += 1;
         self.learn(&sample)?;

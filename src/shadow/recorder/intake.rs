@@ -99,6 +99,7 @@ impl RecorderHandle {
 
 /// A camera picture on its way.
 pub(super) struct FrameNote {
+    pub topic: Arc<str>,
     pub log_time: RosTime,
     pub stamp: RosTime,
     pub frame_id: Arc<str>,
@@ -111,6 +112,7 @@ pub(super) struct FrameNote {
 
 /// The camera's end of the recorder: copies pictures into buffers that come back.
 pub struct FrameTap {
+    topic: Arc<str>,
     enabled: bool,
     rate: RateLimit,
     frame_id: Arc<str>,
@@ -136,6 +138,7 @@ impl FrameTap {
             self.frame_id = Arc::from(frame_id);
         }
         let note = FrameNote {
+            topic: Arc::clone(&self.topic),
             log_time: self.clock.ros(),
             stamp,
             frame_id: Arc::clone(&self.frame_id),
@@ -178,22 +181,41 @@ impl RateLimit {
 /// The recorder's end.
 pub(super) struct Intake {
     pub queue: Receiver<(RosTime, Record)>,
+    pub cameras: Vec<CameraIntake>,
+}
+
+/// The recorder's end of a camera.
+pub(super) struct CameraIntake {
     pub frames: Consumer<FrameNote>,
     pub free: Producer<Vec<u8>>,
 }
 
-/// All ends. `image_rate_hz` 0: every picture; `None`: none.
+/// All ends, with one tap per image topic. `image_rate_hz` 0: every picture; `None`: none.
 pub(super) fn channel(
     image_rate_hz: Option<f64>,
+    image_topics: &[String],
     clock: &Arc<dyn Clock>,
     stats: &Arc<RecorderStats>,
-) -> (RecorderHandle, FrameTap, Intake) {
+) -> (RecorderHandle, Vec<FrameTap>, Intake) {
     let (queue, queue_out) = sync_channel(MESSAGES);
+    let handle = RecorderHandle { queue, clock: Arc::clone(clock), stats: Arc::clone(stats) };
+    let ends = image_topics.iter().map(|topic| camera(image_rate_hz, topic, clock, stats));
+    let (taps, cameras) = ends.unzip();
+    (handle, taps, Intake { queue: queue_out, cameras })
+}
+
+/// Both ends for the pictures of one topic.
+fn camera(
+    image_rate_hz: Option<f64>,
+    topic: &str,
+    clock: &Arc<dyn Clock>,
+    stats: &Arc<RecorderStats>,
+) -> (FrameTap, CameraIntake) {
     let (mut free_in, free) = RingBuffer::new(FRAMES);
     while free_in.push(Vec::new()).is_ok() {}
     let (filled, frames) = RingBuffer::new(FRAMES);
-    let handle = RecorderHandle { queue, clock: Arc::clone(clock), stats: Arc::clone(stats) };
     let tap = FrameTap {
+        topic: Arc::from(compressed(topic)),
         enabled: image_rate_hz.is_some(),
         rate: RateLimit::new(image_rate_hz.unwrap_or(0.0)),
         frame_id: Arc::from(""),
@@ -202,7 +224,12 @@ pub(super) fn channel(
         clock: Arc::clone(clock),
         stats: Arc::clone(stats),
     };
-    (handle, tap, Intake { queue: queue_out, frames, free: free_in })
+    (tap, CameraIntake { frames, free: free_in })
+}
+
+/// The topic of a camera's compressed pictures, as `image_transport` names it.
+fn compressed(topic: &str) -> String {
+    format!("{}/compressed", topic.strip_suffix("/compressed").unwrap_or(topic))
 }
 
 #[cfg(test)]

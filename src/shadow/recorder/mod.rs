@@ -51,8 +51,8 @@ pub struct RecorderIdentity {
     pub config: Arc<Config>,
     /// The model's manifest as it is on disk.
     pub manifest: Vec<u8>,
-    /// Topic of the camera's pictures, resolved; theirs in the recording has `/compressed` behind it.
-    pub image_topic: String,
+    /// Topics of the cameras' pictures, resolved; theirs in the recording have `/compressed` behind them.
+    pub image_topics: Vec<String>,
     /// Tokens of a latent, N.
     pub tokens: usize,
     /// Numbers of a latent, N·D.
@@ -81,7 +81,7 @@ pub enum RecorderError {
 /// A recording under way.
 pub struct Recorder {
     handle: RecorderHandle,
-    frames: Option<FrameTap>,
+    frames: Vec<FrameTap>,
     plans: Option<PlanTap>,
     folder: PathBuf,
     stop: Arc<AtomicBool>,
@@ -120,7 +120,7 @@ impl Recorder {
         let folder = bag.folder.clone();
         let stats = Arc::new(RecorderStats::default());
         let (handle, frames, intake) =
-            intake::channel(settings.images.then_some(settings.image_rate_hz), &clock, &stats);
+            intake::channel(settings.images.then_some(settings.image_rate_hz), &identity.image_topics, &clock, &stats);
         let latent_len = if settings.latents == Latents::Off { 0 } else { identity.latent_len };
         let (plans, plan_intake) = plans::channel(latent_len, &stats);
         let stop = Arc::new(AtomicBool::new(false));
@@ -131,7 +131,7 @@ impl Recorder {
             .spawn(move || worker.run(&flag))
             .map_err(RecorderError::Thread)?;
         tracing::info!("recording to {}", folder.display());
-        Ok(Self { handle, frames: Some(frames), plans: Some(plans), folder, stop, thread: Some(thread) })
+        Ok(Self { handle, frames, plans: Some(plans), folder, stop, thread: Some(thread) })
     }
 
     /// Where messages are offered.
@@ -139,9 +139,9 @@ impl Recorder {
         self.handle.clone()
     }
 
-    /// The camera's end; `None` the second time.
-    pub fn take_frame_tap(&mut self) -> Option<FrameTap> {
-        self.frames.take()
+    /// The cameras' ends, in the order of [`RecorderIdentity::image_topics`]; none the second time.
+    pub fn take_frame_taps(&mut self) -> Vec<FrameTap> {
+        std::mem::take(&mut self.frames)
     }
 
     /// The planning thread's end; `None` the second time.

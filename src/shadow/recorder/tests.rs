@@ -27,7 +27,7 @@ fn tape(settings: &RecordingConfig) -> Tape {
         facts: BTreeMap::from([("seed".to_owned(), "7".to_owned())]),
         config: Arc::clone(reference::shipped().unwrap().config()),
         manifest: b"name: small\n".to_vec(),
-        image_topic: "/camera/image_raw".to_owned(),
+        image_topics: vec!["/camera/image_raw".to_owned()],
         tokens: 2,
         latent_len: 4,
     };
@@ -78,7 +78,7 @@ fn positions(events: &[LogEvent]) -> Vec<f64> {
 #[test]
 fn what_is_offered_is_read_again() {
     let mut tape = tape(&settings());
-    let mut frames = tape.recorder.take_frame_tap().unwrap();
+    let mut frames = tape.recorder.take_frame_taps().remove(0);
     let pixels: Vec<u8> = (0..64 * 48).flat_map(|_| [200, 100, 50]).collect();
     let image = RawImage { width: 64, height: 48, encoding: Encoding::Bgr8, step: 192, data: &pixels };
     frames.offer(RosTime(5_000_000_001), "camera", &image);
@@ -168,7 +168,7 @@ fn a_full_disk_pauses_the_recording_and_space_resumes_it() {
 fn a_disk_that_hangs_delays_nobody_and_what_finds_no_room_is_counted() {
     let mut tape = tape(&settings());
     let mut plans = tape.recorder.take_plan_tap().unwrap();
-    let mut frames = tape.recorder.take_frame_tap().unwrap();
+    let mut frames = tape.recorder.take_frame_taps().remove(0);
     // Nothing is taken while the recorder's thread waits for this.
     let gate = Arc::new(std::sync::Barrier::new(2));
     let hold = Arc::clone(&gate);
@@ -178,7 +178,7 @@ fn a_disk_that_hangs_delays_nobody_and_what_finds_no_room_is_counted() {
         facts: BTreeMap::new(),
         config: Arc::clone(reference::shipped().unwrap().config()),
         manifest: Vec::new(),
-        image_topic: "/image".into(),
+        image_topics: vec!["/image".to_owned()],
         tokens: 1,
         latent_len: 2,
     };
@@ -237,7 +237,7 @@ fn a_folder_that_cannot_be_made_is_named_with_the_setting() {
         facts: BTreeMap::new(),
         config: Arc::clone(reference::shipped().unwrap().config()),
         manifest: Vec::new(),
-        image_topic: "/image".into(),
+        image_topics: vec!["/image".to_owned()],
         tokens: 1,
         latent_len: 2,
     };

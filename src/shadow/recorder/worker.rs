@@ -74,7 +74,6 @@ pub(super) struct Worker {
 
 /// Topics of what the recorder makes itself.
 struct Topics {
-    image: Arc<str>,
     step: Arc<str>,
     plan: Arc<str>,
     latent: Arc<str>,
@@ -138,12 +137,7 @@ impl Worker {
         free: FreeSpace,
     ) -> Self {
         let own = |name: &str| Arc::from(format!("{}/{name}", identity.node.trim_end_matches('/')));
-        let topics = Topics {
-            image: Arc::from(format!("{}/compressed", identity.image_topic)),
-            step: own("shadow/step"),
-            plan: own("shadow/plan_request"),
-            latent: own("latent"),
-        };
+        let topics = Topics { step: own("shadow/step"), plan: own("shadow/plan_request"), latent: own("latent") };
         let mut worker = Self {
             topics,
             bag,
@@ -205,10 +199,15 @@ impl Worker {
             busy = true;
             self.plan(&note);
         }
-        if let Ok(frame) = self.intake.frames.pop() {
+        for camera in 0..self.intake.cameras.len() {
+            let Some(note) = self.intake.cameras.get_mut(camera).and_then(|camera| camera.frames.pop().ok()) else {
+                continue;
+            };
             busy = true;
-            self.frame(&frame);
-            let _always_room = self.intake.free.push(frame.data);
+            self.frame(&note);
+            if let Some(camera) = self.intake.cameras.get_mut(camera) {
+                let _always_room = camera.free.push(note.data);
+            }
         }
         for _ in 0..AT_ONCE {
             let Ok((log_time, record)) = self.intake.queue.try_recv() else { break };
@@ -289,7 +288,7 @@ impl Worker {
         };
         let header = Header { stamp: frame.stamp.into(), frame_id: frame.frame_id.to_string() };
         let message = CompressedImage { header, format: format.to_owned(), data: bytes.to_owned() };
-        self.put(&Arc::clone(&self.topics.image), frame.log_time, Some(frame.stamp), &message);
+        self.put(&frame.topic, frame.log_time, Some(frame.stamp), &message);
     }
 
     fn put<M: Message>(&mut self, topic: &Arc<str>, log_time: RosTime, stamp: Option<RosTime>, message: &M) {
