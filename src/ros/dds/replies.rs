@@ -3,9 +3,9 @@
 //! A client's request may be here before discovery has told of the reader that takes the answer: the two are announced
 //! by different writers, and the client cannot know what we know. Answers are volatile, so one that is sent before that
 //! reader is matched is lost, and the client waits for ever. An answer therefore waits until its client's reader is
-//! matched, as in the servers of rmw_cyclonedds and rmw_fastrtps.
+//! matched and the match has settled. (The servers of rmw_cyclonedds and rmw_fastrtps wait for the match, too.)
 
-use std::collections::{BTreeSet, VecDeque};
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::Waker;
 use std::time::Duration;
@@ -21,7 +21,13 @@ use crate::ros::port::PublishError;
 pub(super) const LOOK_AGAIN: Duration = Duration::from_millis(50);
 
 /// A reader that discovery has known for so long is matched, even if the library has not told.
-const SURELY_MATCHED: Duration = Duration::from_millis(200);
+const SURELY_MATCHED: Duration = Duration::from_millis(300);
+
+/// How long after the match the first answer is sent. The two sides agree on what was written before, which a volatile
+/// reader does not get, only with the first heartbeats after the match, and these take another way than the data: an
+/// answer that is sent at once may count as one of before. With 3 other processes for 2 cores one of 10 was lost that
+/// way (Cyclone DDS as the client).
+const SETTLED: Duration = Duration::from_millis(100);
 
 /// How long an answer waits. A client without a reader after this time has ended.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -93,13 +99,14 @@ struct Waiting<A> {
 
 /// What becomes of answers; without the network, so that it can be tested.
 struct Queue<A> {
-    matched: BTreeSet<GUID>,
+    /// Readers, and since when they are matched.
+    matched: BTreeMap<GUID, MonotonicTime>,
     waiting: VecDeque<Waiting<A>>,
 }
 
 impl<A> Queue<A> {
     fn new() -> Self {
-        Self { matched: BTreeSet::new(), waiting: VecDeque::new() }
+        Self { matched: BTreeMap::new(), waiting: VecDeque::new() }
     }
 
     /// Takes out what can be sent to the readers (with their user data) that discovery knows, and what has waited in vain.
@@ -108,8 +115,10 @@ impl<A> Queue<A> {
         for mut waiting in std::mem::take(&mut self.waiting) {
             let reader = readers.iter().find(|(reader, user_data)| waiting.client.has(*reader, user_data));
             let known = reader.map(|_| *waiting.known.get_or_insert(now));
-            let matched = reader.is_some_and(|(reader, _)| self.matched.contains(reader));
-            if matched || known.is_some_and(|since| now.since(since) >= SURELY_MATCHED) {
+            let matched = reader.and_then(|(reader, _)| self.matched.get(reader));
+            if matched.is_some_and(|since| now.since(*since) >= SETTLED)
+                || known.is_some_and(|since| now.since(since) >= SURELY_MATCHED)
+            {
                 ready.push(waiting.answer);
             } else if now.since(waiting.since) >= PATIENCE {
                 given_up.push(waiting.answer);
@@ -171,7 +180,8 @@ impl Replies {
     pub(super) fn turn(&self, waker: &Waker) -> bool {
         let mut state = self.lock();
         state.waker = Some(waker.clone());
-        self.writer.poll_matches(waker, |reader, here| note(&mut state.queue.matched, reader, here));
+        let now = self.clock.monotonic();
+        self.writer.poll_matches(waker, |reader, here| note(&mut state.queue.matched, reader, here, now));
         if !state.queue.waiting.is_empty()
             && let Err(error) = self.flush(&mut state)
         {
@@ -181,7 +191,8 @@ impl Replies {
     }
 
     fn flush(&self, state: &mut State) -> Result<(), PublishError> {
-        self.writer.take_matches(|reader, here| note(&mut state.queue.matched, reader, here));
+        let now = self.clock.monotonic();
+        self.writer.take_matches(|reader, here| note(&mut state.queue.matched, reader, here, now));
         let readers: Vec<_> = self
             .participant
             .discovered_readers()
@@ -189,7 +200,7 @@ impl Replies {
             .filter(|reader| *reader.subscription_topic_data.topic_name() == self.topic)
             .map(|reader| (reader.reader_proxy.remote_reader_guid, reader.user_data))
             .collect();
-        let (ready, given_up) = state.queue.look(&readers, self.clock.monotonic());
+        let (ready, given_up) = state.queue.look(&readers, now);
         for answer in given_up {
             tracing::warn!(service = %self.service, client = ?answer.client, "a request was not answered: its client has no reader");
         }
@@ -205,9 +216,9 @@ impl Replies {
     }
 }
 
-fn note(matched: &mut BTreeSet<GUID>, reader: GUID, here: bool) {
+fn note(matched: &mut BTreeMap<GUID, MonotonicTime>, reader: GUID, here: bool, now: MonotonicTime) {
     if here {
-        matched.insert(reader);
+        matched.entry(reader).or_insert(now);
     } else {
         matched.remove(&reader);
     }
@@ -241,8 +252,9 @@ mod tests {
             let readers = [(guid(2, 0x04), Vec::new()), (reader, Vec::new())];
             assert!(queue.look(&readers[..1], at(LOOK_AGAIN)).0.is_empty(), "the reader of another client");
             assert!(queue.look(&readers, at(LOOK_AGAIN)).0.is_empty(), "known but not matched");
-            queue.matched.insert(reader);
-            assert_eq!(queue.look(&readers, at(LOOK_AGAIN)).0, [7]);
+            queue.matched.insert(reader, at(LOOK_AGAIN));
+            assert!(queue.look(&readers, at(LOOK_AGAIN)).0.is_empty(), "matched but not settled");
+            assert_eq!(queue.look(&readers, at(LOOK_AGAIN + SETTLED)).0, [7]);
             assert!(queue.waiting.is_empty());
         }
     }
@@ -262,10 +274,10 @@ mod tests {
         let first = guid(1, 0x04);
         let second = GUID::from_bytes(std::array::from_fn(|i| if i < 12 { 1 } else { 4 }));
         let mut queue = queue(Client::Beside(guid(1, 0x03), Some(b" 1.2".to_vec())));
-        queue.matched.extend([first, second]);
+        queue.matched.extend([(first, at(Duration::ZERO)), (second, at(Duration::ZERO))]);
         let readers = [(first, b"clientid= 1.1;typehash=x;".to_vec()), (second, b"a=b;clientid= 1.2;".to_vec())];
-        assert!(queue.look(&readers[..1], at(Duration::ZERO)).0.is_empty());
-        assert_eq!(queue.look(&readers, at(Duration::ZERO)).0, [7]);
+        assert!(queue.look(&readers[..1], at(SETTLED)).0.is_empty());
+        assert_eq!(queue.look(&readers, at(SETTLED)).0, [7]);
         assert_eq!(client_id(b"typehash=x;"), None);
         assert!(is_reader(&first) && !is_reader(&guid(1, 0x03)));
     }
