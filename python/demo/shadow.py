@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import re
 import signal
 import subprocess
 import sys
@@ -26,7 +27,7 @@ from demo.processes import Children, ProcessDied
 from sim.camera_process import DISTURBANCES
 from sim.dds import Node, String, now
 from sim.incumbent import COMMAND_TOPIC, SHORTEST_MOVE_S, Incumbent, waypoints
-from sim.scene import draw_scene
+from sim.scene import base_from_camera, draw_scene
 
 TASK = """\
 name: leg {number}
@@ -40,6 +41,11 @@ REST_S = 1.0
 """Time that the incumbent rests between two moves."""
 STEP_S = 0.25
 """A step of the model."""
+ALARMED = re.compile(r"(\d+) with an alarm")
+"""What the report says it has found."""
+RECORDINGS = "recordings"
+"""Folder of the node's recordings in that of a run."""
+REPORTER = run.ROOT / "target/release/vjepa-planner"
 STEP_TOPIC = "/vjepa_planner/shadow/step"
 KEPT = Qos(
     Policy.Reliability.Reliable(duration(seconds=1)),
@@ -57,6 +63,8 @@ class ShadowRun:
     disturbance: str = ""
     disturbed_at: float | None = None
     steps: list[dict] = field(default_factory=list)
+    reported_alarms: int | None = None
+    """Steps with an alarm on the page that was made of the recording."""
 
     def alarms(self) -> list[dict]:
         """Steps with an alarm."""
@@ -100,6 +108,7 @@ class ShadowRun:
             else round(self.disturbed_at - self.began, 2),
             "alarm_at_disturbance": self.alarm_at_disturbance(),
             "alarms_for_nothing": len(self.alarms_before()),
+            "reported_alarms": self.reported_alarms,
             "alarms": [
                 {
                     "after_s": round(_end(step) - self.began, 2),
@@ -116,6 +125,7 @@ class ShadowRun:
             bool(self.steps)
             and not self.alarms_before()
             and self.alarm_at_disturbance() == bool(self.disturbance)
+            and self.reported_alarms == len(self.alarms())
         )
 
 
@@ -240,7 +250,14 @@ def parse(arguments: Sequence[str] | None = None) -> Options:
 
 def node_options(options: Options, name: str) -> run.Options:
     """What one run of simulator and node needs."""
-    parameters = ["mode:=shadow", f"shadow.incumbent_topic:={COMMAND_TOPIC}", *options.params]
+    parameters = [
+        "mode:=shadow",
+        f"shadow.incumbent_topic:={COMMAND_TOPIC}",
+        f"shadow.base_from_camera:={base_from_camera()}",
+        "recording.enabled:=true",
+        f"recording.directory:={options.out / name / RECORDINGS}",
+        *options.params,
+    ]
     words = ["--task", "reach", "--seed", str(options.seed), "--out", str(options.out / name)]
     return run.parse([*words, *(word for parameter in parameters for word in ("--param", parameter))])
 
@@ -257,11 +274,32 @@ def carry_out(options: Options, name: str, progress: Progress) -> ShadowRun:
         result = watch.watch(options.seconds, disturbance, options.at, options.degrees)
     with (of_node.out / "steps.jsonl").open("w") as file:
         file.writelines(json.dumps(step) + "\n" for step in result.steps)
+    result.reported_alarms = report(of_node.out)
     (of_node.out / "summary.json").write_text(json.dumps(result.summary(), indent=2) + "\n")
     return result
 
 
-def say(name: str, result: ShadowRun, progress: Progress) -> None:
+def report(folder: Path) -> int:
+    """Makes the page of a run from its recording; returns how many steps with an alarm that has."""
+    recordings = sorted((folder / RECORDINGS).iterdir())
+    page = folder / "report.html"
+    command = [
+        REPORTER,
+        "report",
+        *recordings,
+        "--output",
+        page,
+        "--title",
+        f"Shadow mode, {folder.name} run",
+    ]
+    done = subprocess.run(command, cwd=run.ROOT, capture_output=True, text=True, check=False)
+    said = ALARMED.search(done.stdout)
+    if done.returncode != 0 or not said:
+        raise run.RunError(f"the report could not be made: {(done.stderr or done.stdout).strip()[-500:]}")
+    return int(said[1])
+
+
+def say(name: str, result: ShadowRun, page: Path, progress: Progress) -> None:
     """Prints what a run has shown."""
     summary = result.summary()
     lines = [
@@ -275,6 +313,7 @@ def say(name: str, result: ShadowRun, progress: Progress) -> None:
     ]
     lines.append(f"  {'as it should be' if result.good() else 'NOT as it should be'}")
     progress.say("\n".join(lines))
+    progress.say(f"  page: {page}")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -287,7 +326,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         for name in [options.only] if options.only else ["disturbed", "undisturbed"]:
             result = carry_out(options, name, progress)
-            say(name, result, progress)
+            say(name, result, options.out / name / "report.html", progress)
             good &= result.good()
     except KeyboardInterrupt:
         progress.say("interrupted")

@@ -18,11 +18,12 @@ from pathlib import Path
 import mujoco
 import numpy as np
 
-from .dds import ImageWriter, Node
+from .dds import SENSOR, CameraInfo, Header, ImageWriter, Node, RegionOfInterest, stamp
 from .demonstration import Mover, demonstrate, write_goal_images
-from .scene import CAMERA_NAME, Camera, Scene, SceneSpec
+from .scene import CAMERA_NAME, IMAGE_HEIGHT, IMAGE_WIDTH, Camera, Scene, SceneSpec, camera_lens
 
 TOPIC = "/camera/image_raw"
+INFO_TOPIC = "/camera/camera_info"
 FRAME_ID = "camera"
 
 
@@ -58,6 +59,17 @@ def disturb(scene: Scene, disturbance: Disturbance) -> None:
     mujoco.mju_mulQuat(scene.model.cam_quat[camera], before, turn)
 
 
+def calibration(taken: float) -> CameraInfo:
+    """The camera's, beside a picture taken at a ROS time (s)."""
+    focal, x, y = camera_lens()
+    k = [focal, 0.0, x, 0.0, focal, y, 0.0, 0.0, 1.0]
+    unturned = [1.0, 0.0, 0.0, 0.0, 1.0, 0.0, 0.0, 0.0, 1.0]
+    p = [focal, 0.0, x, 0.0, 0.0, focal, y, 0.0, 0.0, 0.0, 1.0, 0.0]
+    whole = RegionOfInterest(0, 0, 0, 0, False)
+    header = Header(stamp(taken), FRAME_ID)
+    return CameraInfo(header, IMAGE_HEIGHT, IMAGE_WIDTH, "plumb_bob", [0.0] * 5, k, unturned, p, 0, 0, whole)
+
+
 @dataclass(frozen=True)
 class DemonstrationResult:
     """Where the demonstration ended: tip and cube position [3], m. With `error`, it failed."""
@@ -75,7 +87,8 @@ def run(pose: SynchronizedArray, requests: Connection, rate: float) -> None:
     """
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the physics process decides when to end
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
-    writer = ImageWriter(Node(), TOPIC, FRAME_ID)
+    node = Node()
+    writer, info = ImageWriter(node, TOPIC, FRAME_ID), node.writer(INFO_TOPIC, CameraInfo, SENSOR)
     shown, staged = Scene(), Scene(None)
     camera, mover = Camera(shown), Mover(staged, Camera(staged))
     enabled, due = True, time.monotonic()
@@ -99,6 +112,7 @@ def run(pose: SynchronizedArray, requests: Connection, rate: float) -> None:
         if snapshot[0] > 0:
             shown.data.qpos[:] = snapshot[1:]
             writer.write(camera.render(), snapshot[0])
+            info.write(calibration(snapshot[0]))
 
 
 def _perform(mover: Mover, request: DemonstrationRequest) -> DemonstrationResult:

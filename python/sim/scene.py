@@ -72,18 +72,36 @@ def mesh_directory() -> Path:
     return folder
 
 
-def _camera_axes() -> str:
+def camera_lens() -> tuple[float, float, float]:
+    """Focal length and centre (x, y) of the camera's pictures, px."""
+    focal = IMAGE_HEIGHT / 2 / np.tan(np.deg2rad(CAMERA_FOVY) / 2)
+    return float(focal), IMAGE_WIDTH / 2, IMAGE_HEIGHT / 2
+
+
+def base_from_camera() -> list[float]:
+    """Place of the camera's optical frame (z forward, x right, y down) in the arm's base: x, y, z (m) and the
+    extrinsic x, y, z angles (rad)."""
+    right, up = _camera_axes()
+    down, forward = -up, np.cross(up, right)
+    roll = np.arctan2(down[2], forward[2])
+    pitch = -np.arcsin(np.clip(right[2], -1, 1))
+    yaw = np.arctan2(right[1], right[0])
+    return [*CAMERA_POSITION, float(roll), float(pitch), float(yaw)]
+
+
+def _camera_axes() -> tuple[np.ndarray, np.ndarray]:
     """The camera's x and y axes: it looks from its position at its target, without roll."""
     back = np.subtract(CAMERA_POSITION, CAMERA_TARGET)
     back /= np.linalg.norm(back)
     right = np.cross((0, 0, 1), back)
     right /= np.linalg.norm(right)
     up = np.cross(back, right)
-    return " ".join(f"{v:.9f}" for v in (*right, *up))
+    return right, up
 
 
 def scene_xml() -> str:
     """The scene in MuJoCo's own format; mesh files are named without their folder."""
+    axes = " ".join(f"{v:.9f}" for v in np.concatenate(_camera_axes()))
     meshes = "\n".join(f'<mesh name="link{i}" file="link{i}.stl"/>' for i in range(8))
     arm = '<geom mesh="link0" class="arm"/>'
     for name, position, quat, limits, mass in _LINKS:
@@ -142,7 +160,7 @@ def scene_xml() -> str:
   <worldbody>
     <light directional="true" castshadow="true" pos="0.5 0 1.5" dir="-0.25 0.2 -1" diffuse="0.65 0.65 0.65"
            specular="0 0 0"/>
-    <camera name="{CAMERA_NAME}" pos="{" ".join(map(str, CAMERA_POSITION))}" xyaxes="{_camera_axes()}"
+    <camera name="{CAMERA_NAME}" pos="{" ".join(map(str, CAMERA_POSITION))}" xyaxes="{axes}"
             fovy="{CAMERA_FOVY}"/>
     <geom name="table" type="box" size="0.6 0.75 0.05" pos="0.35 0 -0.05" rgba="0.76 0.74 0.70 1"
           friction="1 0.01 0.0001" condim="4"/>

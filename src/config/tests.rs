@@ -129,6 +129,13 @@ fn integers_do_for_doubles_and_optional_numbers_have_a_value_for_none() {
 }
 
 #[test]
+fn a_camera_of_the_user_s_has_the_defaults_of_the_planner_s() {
+    let config = with_file(NOTHING, &[("cameras.wrist.topic", "/wrist/image_raw")]).unwrap().config().clone();
+    let expected = CameraConfig { topic: "/wrist/image_raw".to_owned(), ..CameraConfig::default() };
+    assert_eq!(config.cameras, BTreeMap::from([("wrist".to_owned(), expected)]));
+}
+
+#[test]
 fn names_of_joints_and_topics_are_the_user_s() {
     let text = "/**:\n  ros__parameters:\n    safety: {limits: {joints: {elbow: {jerk: 5.0}}}}\n\
                 \x20   qos_overrides:\n      /camera/image_raw:\n        subscription: {reliability: reliable, depth: 2}\n";

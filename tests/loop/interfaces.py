@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from cyclonedds.core import Policy, Qos
 from cyclonedds.idl import IdlStruct
-from cyclonedds.idl.types import array, float32, float64, int32, int64, sequence, uint8, uint32, uint64
+from cyclonedds.idl.types import float32, float64, int32, int64, sequence, uint8, uint32, uint64
 from cyclonedds.util import duration
 
 from robot import ROOT, Robot
@@ -128,30 +128,6 @@ class Log(IdlStruct, typename="rcl_interfaces::msg::dds_::Log_"):
 class DiagnosticArray(IdlStruct, typename="diagnostic_msgs::msg::dds_::DiagnosticArray_"):
     header: Header
     status: sequence[DiagnosticStatus]
-
-
-@dataclass
-class RegionOfInterest(IdlStruct, typename="sensor_msgs::msg::dds_::RegionOfInterest_"):
-    x_offset: uint32
-    y_offset: uint32
-    height: uint32
-    width: uint32
-    do_rectify: bool
-
-
-@dataclass
-class CameraInfo(IdlStruct, typename="sensor_msgs::msg::dds_::CameraInfo_"):
-    header: Header
-    height: uint32
-    width: uint32
-    distortion_model: str
-    d: sequence[float64]
-    k: array[float64, 9]
-    r: array[float64, 9]
-    p: array[float64, 12]
-    binning_x: uint32
-    binning_y: uint32
-    roi: RegionOfInterest
 
 
 @dataclass

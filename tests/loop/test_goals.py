@@ -4,11 +4,11 @@ import time
 from pathlib import Path
 
 import pytest
-from interfaces import CameraInfo, Lifecycle, Operator, RegionOfInterest
+from interfaces import Lifecycle, Operator
 from PIL import Image as Picture
 
 from robot import HEIGHT, WIDTH, PlannerNode, Robot, scenery, wait_for
-from sim.dds import RELIABLE, SENSOR, Header, Image, now, stamp
+from sim.dds import RELIABLE, SENSOR, CameraInfo, Header, Image, RegionOfInterest, now, stamp
 
 NEVER_REACHED = "goal.energy_below:=1.0e-9"
 

@@ -122,14 +122,18 @@ impl<T: Parameter> Parameter for BTreeMap<String, T> {
 
     fn read(values: &Values, name: &str, spec: &Spec) -> Result<Self, ParameterError> {
         let prefix = format!("{name}.");
-        let mut entries = Self::new();
-        for (full, _) in values.range(prefix.clone()..).take_while(|(full, _)| full.starts_with(&prefix)) {
+        let mut given: BTreeMap<&str, Values> = BTreeMap::new();
+        for (full, value) in values.range(prefix.clone()..).take_while(|(full, _)| full.starts_with(&prefix)) {
             let Some(key) = full.strip_prefix(&prefix).and_then(|rest| rest.split('.').next()) else { continue };
-            if !entries.contains_key(key) {
-                entries.insert(key.to_owned(), T::read(values, &join(name, key), spec)?);
-            }
+            given.entry(key).or_default().insert(full.clone(), value.clone());
         }
-        Ok(entries)
+        let entry = |(key, given): (&str, Values)| {
+            let entry = join(name, key);
+            let defaults = Table::of::<T>().defaults().into_iter();
+            let values = defaults.map(|(own, value)| (join(&entry, &own), value)).chain(given).collect();
+            Ok((key.to_owned(), T::read(&values, &entry, spec)?))
+        };
+        given.into_iter().map(entry).collect()
     }
 
     fn write(&self, values: &mut Values, name: &str, spec: &Spec) {

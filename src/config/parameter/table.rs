@@ -32,7 +32,8 @@ impl Table {
         &self.entries
     }
 
-    /// The values that hold when none are given. Below a user's name there are none: what is not given there is absent.
+    /// The values that hold when none are given. Below a user's name there are none: they begin to hold with the first
+    /// that is given there.
     pub fn defaults(&self) -> Values {
         let own = self.entries.iter().filter(|d| !d.is_pattern());
         own.filter_map(|d| Some((d.name.clone(), d.default.clone()?))).collect()
