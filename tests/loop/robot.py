@@ -184,7 +184,7 @@ class PlannerNode:
     def __exit__(self, *_: object) -> None:
         self.process.terminate()
         try:
-            self.process.wait(5)
+            self.process.wait(15)  # a recorder, which has the lowest priority, is waited for 10 s
         except subprocess.TimeoutExpired:
             self.process.kill()
             self.process.wait(5)
