@@ -273,10 +273,15 @@ impl Assembly {
     }
 
     fn until(&mut self, what: &str, done: impl Fn(&mut Self) -> bool) {
-        let end = self.clock.monotonic().after(Duration::from_secs(4));
+        let end = self.clock.monotonic().after(Duration::from_secs(20));
         while !done(self) {
             let now = self.clock.monotonic();
-            assert!(now < end, "not within four seconds: {what}; {:?} {:?}", self.motion.read(), self.planning.read());
+            assert!(
+                now < end,
+                "not within twenty seconds: {what}; {:?} {:?}",
+                self.motion.read(),
+                self.planning.read()
+            );
             self.turn();
         }
     }

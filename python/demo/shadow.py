@@ -268,7 +268,8 @@ def carry_out(options: Options, name: str, progress: Progress) -> ShadowRun:
     run.check_files(of_node)
     run.clear(of_node.out)
     disturbance = options.disturbance if name == "disturbed" else ""
-    with Children(folder=run.ROOT) as children:
+    # A recording is finished in up to 10 s.
+    with Children(folder=run.ROOT, grace_s=15.0) as children:
         watch = Watch(of_node, children, progress, options.seconds)
         progress.say(f"{name}: watching for {options.seconds:.0f} s")
         result = watch.watch(options.seconds, disturbance, options.at, options.degrees)

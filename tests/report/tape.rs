@@ -324,7 +324,7 @@ pub fn record(path: &Path, mut story: Story, steps: u64, pictures: bool) {
     ]);
     let place = BASE_FROM_CAMERA.map(|number| format!("{number:?}")).join(", ");
     let configuration = format!(
-        "/**:\n  ros__parameters:\n    mode: shadow\n    shadow:\n      base_from_camera: [{place}]\n      comparison:\n        \
+        "/**:\n  ros__parameters:\n    mode: shadow\n    shadow.base_from_camera: [{place}]\n    shadow:\n      comparison:\n        \
          agree_mm: 15.0\n        agree_deg: 10.0\n        agree_cosine: 0.7\n      alarm:\n        surprise_z: 8.0\n"
     );
     tape.attach("configuration_0.yaml", "application/yaml", configuration.into_bytes());

@@ -8,6 +8,7 @@ use std::cmp::Ordering;
 
 use crate::clock::RosTime;
 use crate::shadow::ShadowStep;
+use crate::shadow::comparison::ComparisonConfig;
 
 /// Moments on the page.
 pub const SHOWN: usize = 10;
@@ -32,7 +33,16 @@ pub struct Thresholds {
 impl Default for Thresholds {
     /// Those of the shipped configuration.
     fn default() -> Self {
-        Self { translation_mm: 15.0, rotation_deg: 10.0, direction_deg: 45.6 }
+        let ComparisonConfig { agree_mm, agree_deg, agree_cosine, .. } = ComparisonConfig::default();
+        Self::new(agree_mm, agree_deg, agree_cosine)
+    }
+}
+
+impl Thresholds {
+    /// As the settings of a comparison have them.
+    pub fn new(agree_mm: f64, agree_deg: f64, agree_cosine: f64) -> Self {
+        let direction_deg = agree_cosine.clamp(-1.0, 1.0).acos().to_degrees();
+        Self { translation_mm: agree_mm, rotation_deg: agree_deg, direction_deg }
     }
 }
 

@@ -15,6 +15,7 @@ use super::pictures::{Embedded, decode, embed};
 use super::timeline::Timeline;
 use super::{LogSummary, Options, Report, ReportError, Row, Shown};
 use crate::clock::RosTime;
+use crate::config::parameter::join;
 use crate::ros::messages::{CameraInfo, DiagnosticStatus, Message as _};
 use crate::shadow::ShadowStep;
 use crate::shadow::log::{AttachmentInfo, LogError, LogEvent, LogReader, LoggedFrame, RawMessage, is_step};
@@ -163,19 +164,16 @@ impl First {
             }
         }
         let settings = settings(&configuration);
-        let number = |path: &str| settings.as_ref()?.pointer(path)?.as_f64();
-        let thresholds = number("/shadow/comparison/agree_mm").zip(number("/shadow/comparison/agree_deg"));
-        let thresholds =
-            thresholds.zip(number("/shadow/comparison/agree_cosine")).map(|((mm, deg), cosine)| Thresholds {
-                translation_mm: mm,
-                rotation_deg: deg,
-                direction_deg: cosine.clamp(-1.0, 1.0).acos().to_degrees(),
-            });
-        let place = settings.as_ref().and_then(|settings| numbers(settings.pointer("/shadow/base_from_camera")?));
+        let number = |name: &str| settings.get(name)?.as_f64();
+        let thresholds = number("shadow.comparison.agree_mm").zip(number("shadow.comparison.agree_deg"));
+        let thresholds = thresholds
+            .zip(number("shadow.comparison.agree_cosine"))
+            .map(|((mm, deg), cosine)| Thresholds::new(mm, deg, cosine));
+        let place = settings.get("shadow.base_from_camera").and_then(numbers);
         Ok(Self {
             path: path.to_owned(),
             thresholds,
-            surprise_z: number("/shadow/alarm/surprise_z"),
+            surprise_z: number("shadow.alarm.surprise_z"),
             place,
             reader,
             identity,
@@ -283,10 +281,21 @@ fn is_configuration(info: &AttachmentInfo) -> bool {
     yaml && ours && info.length <= MAX_ATTACHMENT
 }
 
-/// The parameters of a parameter file, whatever its node's name is.
-fn settings(yaml: &str) -> Option<Value> {
-    let file: Value = serde_saphyr::from_str(yaml).ok()?;
-    file.as_object()?.values().find_map(|node| node.get("ros__parameters")).cloned()
+/// The parameters of a parameter file by their full names, whatever its node's name is.
+fn settings(yaml: &str) -> BTreeMap<String, Value> {
+    fn gather(group: &str, value: &Value, into: &mut BTreeMap<String, Value>) {
+        match value.as_object() {
+            Some(entries) => entries.iter().for_each(|(name, value)| gather(&join(group, name), value, into)),
+            None => _ = into.insert(group.to_owned(), value.clone()),
+        }
+    }
+    let mut found = BTreeMap::new();
+    let file: Option<Value> = serde_saphyr::from_str(yaml).ok();
+    let node = file.as_ref().and_then(|file| file.as_object()?.values().find_map(|node| node.get("ros__parameters")));
+    if let Some(node) = node {
+        gather("", node, &mut found);
+    }
+    found
 }
 
 fn numbers<const N: usize>(value: &Value) -> Option<[f64; N]> {
