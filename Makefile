@@ -15,7 +15,7 @@ TRAIN_SEED ?= 0
 # Start and goal pictures for bench-planners, and the pair whose search is drawn.
 PAIRS ?= out/pairs.safetensors
 PAIRS_SEED ?= 3000
-PAIR ?= 0
+PAIR ?= 189
 HORIZON ?= 1,2
 LIMIT ?=
 PYTHON ?= $(shell scripts/python.sh)
