@@ -82,7 +82,8 @@ impl<S: CommandSink> CommandGate<S> {
         sink: S,
     ) -> Result<Self, GateConfigError> {
         config.validate()?;
-        let limits = MotionLimits::new(&chain, &config.limits)?;
+        let beside = gripper.as_ref().map(|gripper| &**gripper.joint());
+        let limits = MotionLimits::new(&chain, beside, &config.limits)?;
         let longest_s = config.trajectory.max_duration_s + LONGEST_LEAD_S;
         let most_points = points_for(longest_s, config.trajectory.sample_period_s);
         let trajectory = JointTrajectoryCommand {
