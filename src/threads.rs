@@ -12,8 +12,12 @@ pub fn give_way() {
     #[cfg(target_os = "linux")]
     {
         // Linux takes the number of a thread where POSIX has that of a process.
-        let this = rustix::thread::gettid();
-        if let Err(error) = rustix::process::setpriority_process(Some(this), GIVEN_WAY) {
+        let this = Some(rustix::thread::gettid());
+        let lower = rustix::process::getpriority_process(this).and_then(|now| {
+            // A process that was started with less keeps that; one with privileges could raise it here.
+            if now < GIVEN_WAY { rustix::process::setpriority_process(this, GIVEN_WAY) } else { Ok(()) }
+        });
+        if let Err(error) = lower {
             tracing::warn!("the priority of planning cannot be lowered: {error}; a stop may take longer");
         }
     }
@@ -23,9 +27,23 @@ pub fn give_way() {
 mod tests {
     use super::*;
 
+    #[expect(clippy::unwrap_used, reason = "this is test code")]
+    fn nice() -> i32 {
+        rustix::process::getpriority_process(Some(rustix::thread::gettid())).unwrap()
+    }
+
+    #[test]
+    fn who_has_given_more_way_already_keeps_that() {
+        let there = std::thread::spawn(|| {
+            rustix::process::setpriority_process(Some(rustix::thread::gettid()), 19).unwrap();
+            give_way();
+            nice()
+        });
+        assert_eq!(there.join().unwrap(), 19);
+    }
+
     #[test]
     fn only_the_thread_that_asks_gives_way() {
-        let nice = || rustix::process::getpriority_process(Some(rustix::thread::gettid())).unwrap();
         let before = nice();
         let there = std::thread::spawn(move || {
             give_way();
