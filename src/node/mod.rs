@@ -12,7 +12,7 @@ mod display;
 pub mod elites;
 pub mod endpoints;
 pub mod inputs;
-mod memory;
+pub mod memory;
 pub mod model_view;
 pub mod motion;
 pub mod operator;
