@@ -15,7 +15,7 @@ TRAIN_SEED ?= 0
 # Start and goal pictures for bench-planners, and the pair whose search is drawn.
 PAIRS ?= out/pairs.safetensors
 PAIRS_SEED ?= 3000
-PAIR ?= 0
+PAIR ?= 189
 HORIZON ?= 1,2
 LIMIT ?=
 PYTHON ?= $(shell scripts/python.sh)
@@ -191,6 +191,12 @@ MINUTES ?= 30
 .PHONY: soak
 soak: build ## the node under a robot's load: frames, joint states, plans, commands, memory (MINUTES=30)
 	$(VENV)/bin/python benches/soak.py --minutes $(MINUTES) --json out/soak.json
+
+.PHONY: soak-short
+# With the node that is built already, as test-loop has it.
+soak-short: ## two minutes of the same, with limits that hold beside other work
+	@[ -x target/release/planner_node ] || { echo "soak-short: build the node first (make test or make build)" >&2; exit 2; }
+	$(VENV)/bin/python benches/soak.py --minutes 2 --shared --json out/soak-short.json
 
 .PHONY: bench-stop
 bench-stop: build ## how long ~/stop takes while the node plans on all cores

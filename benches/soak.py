@@ -7,15 +7,23 @@ positions streamed at 100 Hz. Camera, joints and controller are processes of the
 interface, in a domain of their own. Ends with an error when the node falls behind, when commands come
 unevenly or when memory grows:
 
-- plans: at least 3.6 per second,
-- frames: from the picture taken to the plan shown, no more at the end than in the beginning (20 ms),
-- commands: 99 % of the intervals within a stream at most 5 ms off,
-- memory: resident size after the first tenth and at the end, at most 2 MiB apart.
+- plans: at least 3.6 per second;
+- frames: from the picture taken to the plan shown, the median of the last quarter at most 20 ms above that of
+  the first (a node that queued frames would fall behind by almost a second in every second);
+- commands: 99 % of the intervals within a stream at most 5 ms off;
+- memory that is not backed by files: median of the last tenth at most 2 MiB above that of the second.
+
+`--shared` is for a machine that does other work too, even so much that the node gets a tenth of a core.
+There the watchdogs are patient, and what may be the neighbours' doing is reported rather than judged. Errors
+remain: memory that grows by more than 10 MiB, frames more than 5 s older at the end than in the beginning (a
+queue would make that a minute), less than one plan in 5 s, half of the intervals between commands more than a
+period off.
 """
 
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
 import multiprocessing
 import os
@@ -59,6 +67,20 @@ PARAMETERS = [
     "safety.trajectory.min_duration_s:=0.5",
 ]
 
+# Neighbours that take the robot's or the planner's time are no reason to hold the arm.
+PATIENCE = [
+    "execution.deadline_ms:=5000.0",
+    "execution.max_extrapolation_ms:=500.0",
+    "safety.watchdog.frame.max_age_s:=5.0",
+    "safety.watchdog.joint_state.max_age_s:=2.0",
+    "safety.watchdog.planner.max_age_s:=10.0",
+    "safety.proposal.max_frame_age_s:=5.0",
+    "safety.proposal.max_joint_state_age_s:=5.0",
+    "safety.proposal.max_plan_age_s:=2.0",
+    "safety.deadline_misses.max_in_row:=0",
+    "safety.tracking.max_error:=0.0",
+]
+
 
 def paced(rate_hz: float, end: Event):
     """Yields at this rate until the end; what was missed is left out."""
@@ -89,7 +111,9 @@ def joints(end: Event, positions, sent) -> None:
 
 
 def controller(end: Event, positions, arrivals: multiprocessing.Queue) -> None:
-    """Takes positions as they come; notes when."""
+    """Takes positions as they come; notes when. Real-time if that is permitted, as a controller would be."""
+    with contextlib.suppress(PermissionError):
+        os.sched_setscheduler(0, os.SCHED_FIFO, os.sched_param(30))
     here = Node()
     reader = here.reader("/soak/commands", Float64MultiArray, RELIABLE)
     times: list[float] = []
@@ -101,9 +125,10 @@ def controller(end: Event, positions, arrivals: multiprocessing.Queue) -> None:
     arrivals.put(times)
 
 
-def resident_mib(pid: int) -> float:
-    """Resident memory of a process."""
-    return int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE") / 2**20
+def memory_mib(pid: int) -> float:
+    """Memory of a process that is not backed by files: what is, comes and goes as the system likes."""
+    lines = Path(f"/proc/{pid}/status").read_text().splitlines()
+    return next(int(line.split()[1]) / 1024 for line in lines if line.startswith("RssAnon:"))
 
 
 def watch(node: PlannerNode, minutes: float, task: Path) -> dict[str, list]:
@@ -127,10 +152,12 @@ def watch(node: PlannerNode, minutes: float, task: Path) -> dict[str, list]:
             if isinstance(message, DiagnosticStatus):
                 seen["status"] = [(pair.key, pair.value) for pair in message.values]
         if time.perf_counter() >= next_look:
-            seen["memory_mib"].append(resident_mib(node.process.pid))
+            seen["memory_mib"].append(memory_mib(node.process.pid))
             next_look += 1
         if node.process.poll() is not None:
             raise SystemExit("the node has ended:\n" + node.log()[-2000:])
+    if not seen["plan_age_ms"]:
+        raise AssertionError("no plan came after the first")
     seen["cores"] = [(node.cpu_s() - used) / elapsed]
     return seen
 
@@ -144,7 +171,10 @@ def summary(
     period = 1e3 / COMMAND_HZ
     # Longer pauses lie between two streams.
     jitter = np.abs(intervals[intervals < 5 * period] - period)
-    part = max(1, len(ages) // 4)
+    if not len(jitter):
+        values = "; ".join(f"{key} {value}" for key, value in seen["status"] if value)
+        raise SystemExit(f"soak: {len(arrivals)} commands came and no two in a row; the status: {values}")
+    part, tenth = max(1, len(ages) // 4), max(1, len(memory) // 10)
     status = dict(seen["status"])
     return {
         "minutes": minutes,
@@ -156,23 +186,30 @@ def summary(
         "commands": len(arrivals),
         "command_jitter_ms_p50": round(float(np.median(jitter)), 2),
         "command_jitter_ms_p99": round(float(np.quantile(jitter, 0.99)), 2),
-        "memory_mib_begin": round(float(memory[len(memory) // 10]), 1),
-        "memory_mib_end": round(float(memory[-1]), 1),
+        "commands_over_5_ms_off": int((jitter > 5).sum()),
+        "memory_mib_begin": round(float(np.median(memory[tenth : 2 * tenth])), 2),
+        "memory_mib_end": round(float(np.median(memory[-tenth:])), 2),
+        "memory_mib_most": round(float(memory.max()), 2),
         "node_cores": round(seen["cores"][0], 2),
+        "load_average": round(os.getloadavg()[0], 1),
         "frames_received": int(status.get("frames_received", 0)),
         "deadline_misses": int(status.get("deadline_misses", 0)),
         "commands_refused": int(status.get("commands_refused", 0)),
     }
 
 
-def problems(figures: dict[str, float]) -> list[str]:
-    """What is not as it has to be."""
+def problems(figures: dict[str, float], shared: bool) -> list[str]:
+    """What is not as it has to be; a machine that is shared may be to blame for more."""
     growth = figures["memory_mib_end"] - figures["memory_mib_begin"]
+    if shared:
+        least_plans, most_age_growth, most_growth, jitter, most_jitter = 0.2, 5000, 10, "p50", 10
+    else:
+        least_plans, most_age_growth, most_growth, jitter, most_jitter = 3.6, 20, 2, "p99", 5
     checks = {
-        "fewer than 3.6 plans per second": figures["plans_per_s"] >= 3.6,
-        "plans are made from older and older frames": figures["plan_age_ms_growth"] <= 20,
-        "commands come unevenly": figures["command_jitter_ms_p99"] <= 5,
-        f"memory has grown by {growth:.1f} MiB": growth <= 2,
+        f"fewer than {least_plans} plans per second": figures["plans_per_s"] >= least_plans,
+        "plans are made from older and older frames": figures["plan_age_ms_growth"] <= most_age_growth,
+        "commands come unevenly": figures[f"command_jitter_ms_{jitter}"] <= most_jitter,
+        f"memory has grown by {growth:.1f} MiB": growth <= most_growth,
     }
     return [what for what, holds in checks.items() if not holds]
 
@@ -183,6 +220,7 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--minutes", type=float, default=30)
+    parser.add_argument("--shared", action="store_true", help="limits for a machine that does other work too")
     parser.add_argument("--json", type=Path, help="the figures, in this file as well")
     arguments = parser.parse_args()
     os.environ.update(isolated_environment())
@@ -196,7 +234,8 @@ def main() -> None:
     ]
     with tempfile.TemporaryDirectory() as directory:
         task = write_task(Path(directory), scenery(1), max_steps=100_000)
-        with PlannerNode(Path(directory) / "node.log", *PARAMETERS) as node:
+        patience = PATIENCE if arguments.shared else []
+        with PlannerNode(Path(directory) / "node.log", *PARAMETERS, *patience) as node:
             for process in others:
                 process.start()
             try:
@@ -214,7 +253,7 @@ def main() -> None:
     if arguments.json:
         arguments.json.parent.mkdir(parents=True, exist_ok=True)
         arguments.json.write_text(json.dumps(figures, indent=2) + "\n")
-    found = problems(figures)
+    found = problems(figures, arguments.shared)
     if found:
         raise SystemExit("soak: " + "; ".join(found))
 

@@ -25,9 +25,11 @@ fn lower_to(nice: i32, what: &str, consequence: &str) {
     {
         // Linux takes the number of a thread where POSIX has that of a process.
         let this = Some(rustix::thread::gettid());
-        // A process that was started lower still stays there.
-        let lower = |now: i32| rustix::process::setpriority_process(this, nice.max(now));
-        if let Err(error) = rustix::process::getpriority_process(this).and_then(lower) {
+        let lower = rustix::process::getpriority_process(this).and_then(|now| {
+            // A process that was started with less keeps that; one with privileges could raise it here.
+            if now < nice { rustix::process::setpriority_process(this, nice) } else { Ok(()) }
+        });
+        if let Err(error) = lower {
             tracing::warn!("the priority of {what} cannot be lowered: {error}; {consequence}");
         }
     }
@@ -39,9 +41,23 @@ fn lower_to(nice: i32, what: &str, consequence: &str) {
 mod tests {
     use super::*;
 
+    #[expect(clippy::unwrap_used, reason = "this is test code")]
+    fn nice() -> i32 {
+        rustix::process::getpriority_process(Some(rustix::thread::gettid())).unwrap()
+    }
+
+    #[test]
+    fn who_has_given_more_way_already_keeps_that() {
+        let there = std::thread::spawn(|| {
+            rustix::process::setpriority_process(Some(rustix::thread::gettid()), 19).unwrap();
+            give_way();
+            nice()
+        });
+        assert_eq!(there.join().unwrap(), 19);
+    }
+
     #[test]
     fn only_the_thread_that_asks_gives_way() {
-        let nice = || rustix::process::getpriority_process(Some(rustix::thread::gettid())).unwrap();
         let before = nice();
         let there = std::thread::spawn(move || {
             give_way();

@@ -5,17 +5,19 @@
 
 mod common;
 
-use std::path::PathBuf;
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, AtomicU8, Ordering};
 use std::sync::mpsc::{SyncSender, sync_channel};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use common::arm::{FINGER, Recorder, gate_config, messages, panda};
+use common::arm::{FINGER, LIMITS, Recorder, gate_config, messages, panda};
 use rtrb::RingBuffer;
 use triple_buffer::{Output, triple_buffer};
 use vjepa_planner::clock::{Clock, MonotonicTime, RosTime, SystemClock};
+use vjepa_planner::command::gripper::{GripperConfig, GripperMapping};
 use vjepa_planner::config::{Execution, ExecutionMode, Mode, reference};
 use vjepa_planner::node::comparing::Comparing;
 use vjepa_planner::node::inputs::{self, FrameInput, JointInput};
@@ -31,6 +33,9 @@ use vjepa_planner::planner::{Planner, PlannerConfig};
 use vjepa_planner::robot::inverse::{InverseKinematics, InverseKinematicsConfig};
 use vjepa_planner::robot::joint_state::JointStateMapper;
 use vjepa_planner::robot::joints::JointVector;
+use vjepa_planner::robot::kinematics::Chain;
+use vjepa_planner::robot::limits::JointLimitConfig;
+use vjepa_planner::robot::urdf::RobotDescription;
 use vjepa_planner::ros::messages::JointState;
 use vjepa_planner::ros::port::Received;
 use vjepa_planner::safety::gate::{CommandGate, GateConfig};
@@ -145,9 +150,16 @@ struct Assembly {
 
 impl Assembly {
     fn new(mode: ExecutionMode, change: impl FnOnce(&mut GateConfig)) -> Self {
+        Self::with(panda(), mode, change)
+    }
+
+    fn with(
+        (chain, gripper): (Arc<Chain>, GripperMapping),
+        mode: ExecutionMode,
+        change: impl FnOnce(&mut GateConfig),
+    ) -> Self {
         let clock = Arc::new(JumpingClock { system: SystemClock::new(), ros_offset_ns: AtomicI64::new(0) });
         let shared: Arc<dyn Clock> = Arc::<JumpingClock>::clone(&clock);
-        let (chain, gripper) = panda();
         let mut config = gate_config();
         config.watchdog.planner.max_age_s = 0.3;
         config.trajectory.min_duration_s = 0.4;
@@ -385,6 +397,52 @@ fn continuous_execution_joins_motion_to_motion() {
     assert_eq!((counters.failed_stops, counters.stops), (0, 0));
     let tip = panda().0.forward(&it.positions).translation.vector;
     assert!(tip.y.abs() < 0.2, "it goes to and fro: {tip}");
+}
+
+/// The Panda's description without any limits.
+fn description_without_limits() -> RobotDescription {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("config/robots/panda/panda.urdf");
+    let text = std::fs::read_to_string(path).unwrap();
+    let kept: Vec<&str> = text.lines().filter(|line| !line.contains("<limit")).collect();
+    assert_eq!(text.lines().count(), kept.len() + 9, "one line for each joint");
+    RobotDescription::from_text(&kept.join("\n"), "stripped.urdf").unwrap()
+}
+
+#[test]
+fn a_description_without_limits_is_refused_until_the_settings_have_them_and_then_they_hold() {
+    let description = description_without_limits();
+    let mut own: BTreeMap<String, JointLimitConfig> = BTreeMap::new();
+    let arm = |own: &_| description.chain_within("panda_link0", "panda_hand_tcp", own);
+    let slow = 0.1;
+    for (i, [lower, upper, _, acceleration, jerk]) in LIMITS.into_iter().enumerate() {
+        let joint = format!("panda_joint{}", i + 1);
+        for parameter in ["lower", "upper", "velocity"] {
+            let error = arm(&own).unwrap_err().to_string();
+            assert!(error.contains(&format!("safety.limits.joints.{joint}.{parameter} is not set")), "{error}");
+            let limits = own.entry(joint.clone()).or_default();
+            match parameter {
+                "lower" => limits.lower = Some(lower),
+                "upper" => limits.upper = Some(upper),
+                _ => limits.velocity = Some(slow),
+            }
+        }
+        let limits = own.entry(joint).or_default();
+        (limits.acceleration, limits.jerk) = (Some(acceleration), Some(jerk));
+    }
+    let chain = Arc::new(arm(&own).unwrap());
+    let error = description.joint_limits_within(FINGER, &own).unwrap_err().to_string();
+    assert!(error.contains("safety.limits.joints.panda_finger_joint1.lower is not set"), "{error}");
+    let finger =
+        JointLimitConfig { lower: Some(0.0), upper: Some(0.04), velocity: Some(0.2), ..JointLimitConfig::default() };
+    own.insert(FINGER.to_owned(), finger);
+    let gripper = GripperConfig { joint: FINGER.into(), open_position: 0.04, closed_position: 0.0, squeeze: 0.0 };
+    let gripper = GripperMapping::new(&gripper, &description.joint_limits_within(FINGER, &own).unwrap()).unwrap();
+
+    let it = Assembly::with((chain, gripper), ExecutionMode::Blocking, |config| config.limits.joints = own);
+    let sent = it.sent.get();
+    let speeds = sent.trajectories.iter().flat_map(|trajectory| &trajectory.points).flat_map(|p| p.velocities.to_vec());
+    let fastest = speeds.map(f64::abs).fold(0.0, f64::max);
+    assert!(fastest > 0.5 * slow && fastest <= slow * 1.0001, "{fastest} rad/s");
 }
 
 #[test]

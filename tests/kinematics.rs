@@ -2,6 +2,7 @@
 
 #![expect(clippy::unwrap_used, reason = "helpers of tests may fail loudly")]
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Instant;
@@ -12,6 +13,7 @@ use proptest::test_runner::{Config, TestCaseError, TestRunner};
 use vjepa_planner::robot::inverse::{InverseKinematics, InverseKinematicsConfig, InverseKinematicsError, Solution};
 use vjepa_planner::robot::joints::JointVector;
 use vjepa_planner::robot::kinematics::Chain;
+use vjepa_planner::robot::limits::JointLimitConfig;
 use vjepa_planner::robot::urdf::{DescriptionError, RobotDescription};
 
 /// Panda home: hand down, elbow up.
@@ -277,8 +279,8 @@ fn descriptions_that_cannot_be_used_say_what_is_wrong_and_where() {
         (String::new(), "b", "c", "no movable joint between link `b` and link `c`"),
         (joint("floating", ""), "a", "d", "joint `j3` is of type floating"),
         (joint("planar", axis), "a", "d", "joint `j3` is of type planar"),
-        (joint("revolute", axis), "a", "d", "joint `j3` has no usable position limit"),
-        (joint("continuous", axis), "a", "d", "joint `j3` has no usable velocity limit"),
+        (joint("revolute", axis), "a", "d", "joint `j3` has no lower limit"),
+        (joint("continuous", axis), "a", "d", "joint `j3` has no velocity limit"),
         (
             joint("revolute", r#"<axis xyz="0 0 1"/><limit lower="1" upper="-1" velocity="1" effort="1"/>"#),
             "a",
@@ -313,6 +315,38 @@ fn descriptions_that_cannot_be_used_say_what_is_wrong_and_where() {
     let text = RobotDescription::from_file(Path::new("no/such.urdf")).unwrap_err().to_string();
     assert!(text.contains("no/such.urdf") && text.contains("cannot read"), "{text}");
     assert!(chain_of(&joint("prismatic", &format!("{axis}{limit}")), "a", "d").is_ok());
+}
+
+#[test]
+fn limits_that_a_description_leaves_out_come_from_the_settings() {
+    let given = JointLimitConfig { lower: Some(-0.5), upper: Some(0.5), velocity: Some(0.7), ..Default::default() };
+    let velocity = JointLimitConfig { velocity: Some(0.7), ..Default::default() };
+    let cases = [
+        ("revolute", "", given, (-0.5, 0.5)),
+        ("revolute", "<limit/>", given, (-0.5, 0.5)),
+        ("revolute", r#"<limit effort="3"></limit>"#, given, (-0.5, 0.5)),
+        ("prismatic", r#"<limit lower="-1" upper="1" effort="1"/>"#, velocity, (-1.0, 1.0)),
+        ("prismatic", r#"<limit lower="-1" upper="1" velocity="0.9"/>"#, given, (-0.5, 0.5)),
+        ("continuous", "", velocity, (f64::NEG_INFINITY, f64::INFINITY)),
+        (
+            "continuous",
+            r#"<limit velocity="0.7" effort="1"/>"#,
+            JointLimitConfig::default(),
+            (f64::NEG_INFINITY, f64::INFINITY),
+        ),
+        ("continuous", r#"<limit effort="1"/>"#, given, (-0.5, 0.5)),
+    ];
+    for (kind, limit, own, (lower, upper)) in cases {
+        let joint = format!(
+            r#"<joint name="j3" type="{kind}"><parent link="c"/><child link="d"/><axis xyz="0 0 1"/>{limit}</joint>"#
+        );
+        let own = BTreeMap::from([("j3".to_owned(), own)]);
+        let description = RobotDescription::from_text(&BROKEN.replace("EXTRA", &joint), "test.urdf").unwrap();
+        let chain = description.chain_within("a", "d", &own).unwrap();
+        let limits = chain.joints()[1].limits;
+        assert_eq!((limits.lower, limits.upper, limits.velocity), (lower, upper, 0.7), "{kind} {limit}");
+        assert_eq!(chain.joints()[0].limits.velocity, 1.0, "other joints keep theirs");
+    }
 }
 
 #[test]

@@ -14,7 +14,7 @@ use tracing_subscriber::{EnvFilter, Layer as _};
 use vjepa_planner::camera::BUILT_SOURCES;
 use vjepa_planner::clock::{Clock, RosClock};
 use vjepa_planner::config::Settings;
-use vjepa_planner::node::Node;
+use vjepa_planner::node::{Node, memory};
 use vjepa_planner::ros::LOG_FILTER_DEFAULT;
 use vjepa_planner::ros::adapter::Adapter;
 use vjepa_planner::ros::arguments::{Remapper, RosArguments};
@@ -23,6 +23,7 @@ use vjepa_planner::ros::rosout::{self, RosoutLayer};
 use vjepa_planner::ros::sim_time;
 
 fn main() -> ExitCode {
+    memory::give_back_large_blocks();
     match run() {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {

@@ -32,6 +32,7 @@ pub const BUILT_SOURCES: &[&str] = &[
 ];
 
 /// The error of a source that is left out of this build.
+#[cfg(not(all(feature = "v4l", feature = "gstreamer")))]
 fn not_built(source: &str, feature: &str) -> source::SourceError {
     source::SourceError::Fatal(format!(
         "this build has no camera source `{source}`; build with `cargo build --release --features {feature}` (it has {})",

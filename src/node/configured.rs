@@ -131,8 +131,10 @@ impl Configured {
             return Err(NodeError::TwoTasks);
         }
         let description = describe_robot(around)?;
-        let chain = Arc::new(description.chain(&config.robot.base_frame, &config.robot.tip_frame)?);
-        let gripper_limits = description.joint_limits(&config.robot.gripper.joint)?;
+        let own_limits = &config.safety.limits.joints;
+        let (base, tip) = (&config.robot.base_frame, &config.robot.tip_frame);
+        let chain = Arc::new(description.chain_within(base, tip, own_limits)?);
+        let gripper_limits = description.joint_limits_within(&config.robot.gripper.joint, own_limits)?;
         let gripper = GripperMapping::new(&config.robot.gripper, &gripper_limits)?;
         let kinematics = InverseKinematics::new(Arc::clone(&chain), config.inverse_kinematics.clone())?;
         let model = load_model(config, progress)?;

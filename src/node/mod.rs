@@ -16,7 +16,7 @@ pub mod elites;
 pub mod endpoints;
 pub mod incumbent;
 pub mod inputs;
-mod memory;
+pub mod memory;
 mod mode;
 pub mod model_view;
 pub mod motion;

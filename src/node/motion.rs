@@ -19,8 +19,32 @@ use crate::safety::motion::{Course, Limiting};
 use crate::safety::state_machine::SafetyState;
 use crate::safety::watchdog::{Input as WatchedInput, StaleInput};
 
-/// Time between two turns of the gate: a stop acts within this.
+/// Time between two turns of the gate at most: a stop acts within this.
 pub const TICK: Duration = Duration::from_millis(5);
+
+/// When the gate's thread wakes: on its own beat, and whenever a sample is due. Times are absolute, so that what a turn
+/// and a wake-up take does not add up.
+#[derive(Debug)]
+pub struct Pace {
+    beat: MonotonicTime,
+}
+
+impl Pace {
+    /// A pace whose first turn is now.
+    pub fn new(now: MonotonicTime) -> Self {
+        Self { beat: now }
+    }
+
+    /// When the turn after one at `now` is to be, with the next sample due at `sample`. Beats that were missed are left
+    /// out.
+    pub fn next(&mut self, now: MonotonicTime, sample: Option<MonotonicTime>) -> MonotonicTime {
+        if self.beat <= now {
+            let next = self.beat.after(TICK);
+            self.beat = if next > now { next } else { now.after(TICK) };
+        }
+        sample.map_or(self.beat, |due| due.min(self.beat))
+    }
+}
 
 /// When the planning thread last showed that it is alive, and whether it keeps its deadlines.
 #[derive(Debug, Default)]
@@ -186,7 +210,7 @@ impl<S: CommandSink> Motion<S> {
     /// Runs until [`Requests::end`], and then until the arm is at rest.
     pub fn run(mut self) {
         let mut report = MotionReport::default();
-        let turn = self.gate.sample_period().map_or(TICK, |period| (period / 2).min(TICK));
+        let mut pace = Pace::new(self.clock.monotonic());
         let mut wanted = Wanted { active: false, motion: false };
         let mut key = ReasonKey::None;
         // The thread can be woken from here on; a flag set before is seen in the first turn.
@@ -227,8 +251,9 @@ impl<S: CommandSink> Motion<S> {
             if self.requests.end.load(Ordering::Relaxed) && report.at_rest {
                 return;
             }
+            let next = pace.next(now, self.gate.next_sample());
             // A wake-up for a stop ends this early; one for nothing does no harm.
-            std::thread::park_timeout(turn);
+            std::thread::park_timeout(next.since(self.clock.monotonic()));
         }
     }
 
@@ -325,5 +350,39 @@ impl<S: CommandSink> Motion<S> {
             (ReasonKey::Waiting(..), _, Some(stale)) => Some(Arc::from(format!("waiting for inputs: {stale}"))),
             _ => None,
         };
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const MS: u64 = 1_000_000;
+
+    #[test]
+    fn beats_stay_in_step_however_late_the_thread_wakes() {
+        let mut pace = Pace::new(MonotonicTime(0));
+        let mut now = MonotonicTime(0);
+        for turn in 1..1000 {
+            let next = pace.next(now, None);
+            assert_eq!(next, MonotonicTime(turn * 5 * MS));
+            now = MonotonicTime(next.0 + turn % 5 * MS);
+        }
+    }
+
+    #[test]
+    fn missed_beats_are_left_out() {
+        let mut pace = Pace::new(MonotonicTime(0));
+        assert_eq!(pace.next(MonotonicTime(17 * MS), None), MonotonicTime(22 * MS));
+        assert_eq!(pace.next(MonotonicTime(22 * MS), None), MonotonicTime(27 * MS));
+        assert_eq!(pace.next(MonotonicTime(23 * MS), None), MonotonicTime(27 * MS), "woken before its time");
+    }
+
+    #[test]
+    fn a_sample_that_is_due_before_the_beat_has_a_turn_of_its_own() {
+        let mut pace = Pace::new(MonotonicTime(0));
+        assert_eq!(pace.next(MonotonicTime(0), Some(MonotonicTime(2 * MS))), MonotonicTime(2 * MS));
+        assert_eq!(pace.next(MonotonicTime(2 * MS), Some(MonotonicTime(12 * MS))), MonotonicTime(5 * MS));
+        assert_eq!(pace.next(MonotonicTime(5 * MS), Some(MonotonicTime(5 * MS))), MonotonicTime(5 * MS), "it is late");
     }
 }

@@ -30,8 +30,8 @@ pub const NAME: &str = "response_surface";
 parameters! {
     /// Settings. Distances are fractions of half a coordinate's range.
     pub struct ResponseSurfaceConfig {
-        /// Candidates of a plan at most, without those of `disagreement`; 0: 6 per searched number and step of the
-        /// horizon, up to 96.
+        /// Candidates of a plan at most, without those of `disagreement`; 0: 4 per searched number when not more than four
+        /// are searched, otherwise 6 per searched number and step of the horizon, up to 96.
         calls: usize = 0 => runtime().range(0..=1000),
         /// Candidates per model call after the design: the surrogate's optimum and points at random around it. More than
         /// one pays where a call of several costs no more than a call of one.
@@ -69,22 +69,35 @@ impl ResponseSurfaceConfig {
     }
 }
 
-/// Candidates per searched number and step of the horizon, when the configuration leaves it open.
+/// So many searched numbers are few: those of one step.
+const FEW: usize = 4;
+/// Candidates per searched number, when the configuration leaves it open and few numbers are searched.
+pub const CALLS_PER_NUMBER_OF_FEW: usize = 4;
+/// Candidates per searched number and step of the horizon, when the configuration leaves it open and more are searched.
 pub const CALLS_PER_NUMBER: usize = 6;
 /// Candidates at most, when the configuration leaves it open: the surrogate's own cost grows with their cube.
 pub const MOST_CALLS: usize = 96;
-/// Rounds in a row without a gain after which a search has settled; more when more than four numbers are searched.
+/// Rounds in a row without a gain after which a search has settled; more when more than a few numbers are searched.
 pub const PATIENCE: usize = 3;
 /// The round, counted from the design's, in which the ends of the gripper's range are tried.
-const PROBE_ROUND: usize = 5;
+const PROBE_ROUND: usize = 6;
 /// How far, in u, an end must be from the best point to be tried.
 const PROBE_DISTANCE: f64 = 0.3;
 /// Distance of random points from the optimum in a round of several.
 const SPREAD: f64 = 0.2;
 /// Points nearer than this to a known one, in u, would tell nothing.
 const TOO_NEAR: f64 = 2e-3;
-/// Known points at which descents on the surrogate start, and their steps; the best goes on for more steps.
+/// When few numbers are searched and the surrogate's optimum is no farther than this from the best point, in u, …
+const STEP_ASIDE_WITHIN: f64 = 0.1;
+/// … the point to be asked for is moved aside by so much, as often as this at most, unless less than this part of the
+/// kernel's variance is open there.
+const STEP_ASIDE: f64 = 0.3;
+const STEPS_ASIDE: usize = 3;
+const TOLD: f64 = 1e-3;
+/// Known points at which descents on the surrogate start (fewer when they are nearer to one another than this, in u), and
+/// their steps; the best goes on for more steps.
 const STARTS: usize = 4;
+const STARTS_APART: f64 = 0.1;
 const FIRST_STEPS: usize = 2;
 const LAST_STEPS: usize = 3;
 /// Elements that the first steps look at, in tiles.
@@ -140,6 +153,7 @@ pub struct ResponseSurface {
     widened: usize,
     probed: bool,
     looked_around: bool,
+    stepped_aside: usize,
     seen_corners: bool,
     free: Vec<Free>,
     /// Latent elements that are modelled, in random order.
@@ -201,6 +215,7 @@ impl ResponseSurface {
             widened: 0,
             probed: false,
             looked_around: false,
+            stepped_aside: 0,
             seen_corners: false,
             free: Vec::new(),
             subset: Vec::new(),
@@ -306,10 +321,11 @@ impl ResponseSurface {
             return;
         }
         self.minimise(problem);
-        let known = (0..self.surface.len()).any(|i| {
-            let pairs = self.surface.point(i).iter().zip(&self.optimum);
-            pairs.fold(0.0_f64, |most, (a, b)| most.max((a - b).abs())) < TOO_NEAR
-        });
+        if self.step_aside() {
+            self.push_point(problem, batch);
+            return;
+        }
+        let known = (0..self.surface.len()).any(|i| distance(self.surface.point(i), &self.optimum) < TOO_NEAR);
         if known && self.config.points_per_round == 1 {
             // Asking again would tell nothing.
             while batch.is_empty() {
@@ -339,6 +355,43 @@ impl ResponseSurface {
         }
     }
 
+    /// Whether asking at the surrogate's optimum would tell little, for it is near the best point: calls close to each other
+    /// leave the slopes unknown, and the surrogate can go on being wrong about them. Moves `self.point` there, and from
+    /// there along the coordinate and to the side where the points seen tell least.
+    fn step_aside(&mut self) -> bool {
+        let is_near = distance(best(&self.surface, &self.order), &self.optimum) < STEP_ASIDE_WITHIN;
+        let is_wanted = self.free.len() <= FEW && self.config.points_per_round == 1 && self.round > 1;
+        if !is_wanted || !is_near || self.stepped_aside >= STEPS_ASIDE {
+            return false;
+        }
+        let mut chosen = None;
+        let mut most = TOLD;
+        for i in 0..self.free.len() {
+            for by in [-STEP_ASIDE, STEP_ASIDE] {
+                self.point.clear();
+                self.point.extend_from_slice(&self.optimum);
+                let Some(u) = self.point.get_mut(i) else { continue };
+                *u += by;
+                if u.abs() <= 1.0 {
+                    let variance = self.surface.variance(&self.point);
+                    if variance > most {
+                        (most, chosen) = (variance, Some((i, by)));
+                    }
+                }
+            }
+        }
+        let Some((i, by)) = chosen else { return false };
+        self.point.clear();
+        self.point.extend_from_slice(&self.optimum);
+        if let Some(u) = self.point.get_mut(i) {
+            *u += by;
+        }
+        self.stepped_aside += 1;
+        // Nothing was promised of that point.
+        self.promised = f64::INFINITY;
+        true
+    }
+
     /// Finds the surrogate's optimum: a few steps from each of the best points, then more from where that led to.
     fn minimise(&mut self, problem: &SearchProblem<'_>) {
         let Self { surface, descent, free, candidate, optimum, point, order, .. } = self;
@@ -348,15 +401,24 @@ impl ResponseSurface {
         };
         let has_host_cost = !problem.costs.is_empty();
         let tiles = surface.tiles();
+        let first_tiles = tiles.min(FIRST_TILES);
+        // Slopes along many numbers take most of the time; half of the elements suffices for them.
+        let share = if free.len() <= FEW { 1 } else { 2 };
         let mut objective = Objective {
             surface,
             norm: problem.norm,
-            tiles: tiles.min(FIRST_TILES),
+            tiles: first_tiles,
+            slope_tiles: first_tiles.div_ceil(share),
             corrections: &self.first_corrections,
             host_cost: has_host_cost.then_some(&mut cost),
         };
         let mut least = f64::INFINITY;
-        for &i in order.iter().take(STARTS) {
+        for (rank, &i) in order.iter().take(STARTS).enumerate() {
+            let here = objective.surface.point(i);
+            let mut cheaper = order.iter().take(rank);
+            if cheaper.any(|&j| distance(here, objective.surface.point(j)) < STARTS_APART) {
+                continue;
+            }
             point.clear();
             point.extend_from_slice(objective.surface.point(i));
             let value = descent.run(&mut objective, FIRST_STEPS, point);
@@ -365,7 +427,8 @@ impl ResponseSurface {
                 std::mem::swap(optimum, point);
             }
         }
-        (objective.tiles, objective.corrections) = (tiles, &self.corrections);
+        (objective.tiles, objective.slope_tiles) = (tiles, tiles.div_ceil(share));
+        objective.corrections = &self.corrections;
         self.promised = descent.run(&mut objective, LAST_STEPS, optimum);
     }
 
@@ -442,7 +505,7 @@ impl ResponseSurface {
 
     /// Rounds without a gain after which the search has settled: of more numbers, more rounds gain nothing.
     fn patience(&self) -> usize {
-        PATIENCE + self.free.len().saturating_sub(4) / 2
+        PATIENCE + self.free.len().saturating_sub(FEW) / 2
     }
 
     /// What comes after a round of the search.
@@ -466,7 +529,7 @@ impl Optimizer for ResponseSurface {
         self.phase = Phase::Design;
         (self.round, self.told, self.still, self.widened, self.probed) = (0, 0, 0, 0, false);
         (self.wrong, self.disagreements) = (0, 0);
-        (self.looked_around, self.seen_corners) = (false, false);
+        (self.looked_around, self.stepped_aside, self.seen_corners) = (false, 0, false);
         self.free.clear();
         let numbers = problem.space.dimensions().iter().enumerate().filter(|(_, d)| d.pin.is_none());
         self.free.extend(numbers.map(|(index, d)| Free {
@@ -476,10 +539,10 @@ impl Optimizer for ResponseSurface {
             is_gripper: d.coordinate == Coordinate::Gripper,
         }));
         let d = self.free.len();
-        self.calls = if self.config.calls == 0 {
-            (CALLS_PER_NUMBER * d * problem.space.horizon()).min(MOST_CALLS)
-        } else {
-            self.config.calls
+        self.calls = match self.config.calls {
+            0 if d <= FEW => CALLS_PER_NUMBER_OF_FEW * d,
+            0 => (CALLS_PER_NUMBER * d * problem.space.horizon()).min(MOST_CALLS),
+            calls => calls,
         };
         let len = problem.goal.len();
         if self.subset_of != len {
@@ -560,6 +623,7 @@ impl Optimizer for ResponseSurface {
                     self.disagreements += 1;
                     if self.disagreements <= WIDENINGS {
                         self.widened += 1;
+                        self.calls += self.free.len();
                         Phase::Widen
                     } else if self.config.fallback_samples > 0 {
                         self.begin_fallback(problem);
@@ -586,6 +650,11 @@ fn corner_count(numbers: usize) -> usize {
 fn corner(row: usize) -> impl Iterator<Item = f64> {
     let columns = (1_usize..).filter(|mask| mask.count_ones() % 2 == 1);
     columns.map(move |mask| if (row & mask).count_ones() % 2 == 1 { -1.0 } else { 1.0 })
+}
+
+/// The largest difference of two points' numbers.
+fn distance(a: &[f64], b: &[f64]) -> f64 {
+    a.iter().zip(b).fold(0.0, |most, (a, b)| most.max((a - b).abs()))
 }
 
 /// The cheapest of the points, u; `order` are their indices by cost.

@@ -268,14 +268,14 @@ fn a_surface_that_the_model_contradicts_gives_way_to_cem() {
             let mut model = Formula { rugged: true, ..Formula::new(seed) };
             let task = problem(&model, seed, 1.0);
             let plan = ask(&mut planner(config.clone(), &model), &mut model, &task, None, 0).unwrap();
-            assert!(plan.predictor_calls <= 24 + 2 * 4 + most, "{}", plan.predictor_calls);
+            assert!(plan.predictor_calls <= 16 + 2 * 4 + most, "{}", plan.predictor_calls);
             all.push(plan.predictor_calls);
         }
         all
     };
     let with = calls(16);
-    assert!(with.iter().any(|calls| *calls > 24 + 2 * 4), "CEM never took over: {with:?}");
-    assert!(calls(0).iter().all(|calls| *calls <= 24 + 2 * 4), "there is no CEM");
+    assert!(with.iter().any(|calls| *calls > 16 + 2 * 4), "CEM never took over: {with:?}");
+    assert!(calls(0).iter().all(|calls| *calls <= 16 + 2 * 4), "there is no CEM");
 }
 
 #[test]

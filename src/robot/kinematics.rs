@@ -19,20 +19,21 @@ pub enum JointKind {
     Prismatic,
 }
 
-/// Limits of one joint as the robot description states them. Units: rad (revolute) or m (prismatic), and seconds.
+/// Limits of one joint: the robot description's, tightened and completed by settings (see [`super::limits`]). Units: rad
+/// (revolute) or m (prismatic), and seconds.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct DescribedLimits {
-    /// Lowest position; −∞ for a continuous joint.
+    /// Lowest position; −∞ for a continuous joint without one.
     pub lower: f64,
-    /// Highest position; +∞ for a continuous joint.
+    /// Highest position; +∞ for a continuous joint without one.
     pub upper: f64,
     /// Highest speed, > 0.
     pub velocity: f64,
-    /// Highest effort, N·m or N; 0 where the description leaves it out.
+    /// Highest effort, N·m or N; 0 where nobody states it.
     pub effort: f64,
-    /// Highest acceleration, where the description has one (URDF 1.2).
+    /// Highest acceleration, where one is stated (in the settings, or in URDF 1.2).
     pub acceleration: Option<f64>,
-    /// Highest jerk, where the description has one (URDF 1.2).
+    /// Highest jerk, where one is stated (in the settings, or in URDF 1.2).
     pub jerk: Option<f64>,
 }
 
@@ -48,7 +49,7 @@ pub struct ChainJoint {
     pub previous_from_joint: Isometry3<f64>,
     /// Axis of rotation or of sliding, in the joint's frame.
     pub axis: Unit<Vector3<f64>>,
-    /// Limits from the description.
+    /// Limits.
     pub limits: DescribedLimits,
 }
 

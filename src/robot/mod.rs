@@ -4,6 +4,7 @@ pub mod inverse;
 pub mod joint_state;
 pub mod joints;
 pub mod kinematics;
+pub mod limits;
 pub mod pose;
 pub mod singularity;
 pub mod urdf;

@@ -2,13 +2,15 @@
 //!
 //! Works from a file or from the text that ROS publishes on `/robot_description`.
 
-use std::collections::{HashMap, HashSet};
+use std::borrow::Cow;
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::path::Path;
 
 use nalgebra::{Isometry3, Translation3, Unit, UnitQuaternion, Vector3};
 
 use super::joints::{JointName, MAX_DOF};
 use super::kinematics::{Chain, ChainJoint, DescribedLimits, JointKind};
+use super::limits::{JointLimitConfig, JointLimitError, StatedLimits};
 
 /// What is wrong with a robot description, and where it came from.
 #[derive(Debug, thiserror::Error)]
@@ -93,16 +95,19 @@ pub enum DescriptionProblem {
         /// The joint that it follows.
         leader: String,
     },
-    /// No usable limits.
-    #[error("joint `{joint}` has no usable {what} limit ({value}); add a <limit> to it")]
-    MissingLimit {
+    /// A limit that is stated and makes no sense.
+    #[error("joint `{joint}` has an unusable {what} limit ({value}); correct its <limit>")]
+    UnusableLimit {
         /// The joint.
         joint: String,
-        /// `position`, `velocity` …
+        /// `position` or `velocity`.
         what: &'static str,
         /// The numbers found.
         value: String,
     },
+    /// Limits that are missing, or settings that do not fit them.
+    #[error(transparent)]
+    Limits(#[from] JointLimitError),
     /// An origin or axis with NaN, infinity or zero length.
     #[error("joint `{joint}` has an invalid {what}: {value}")]
     BadGeometry {
@@ -140,7 +145,7 @@ impl RobotDescription {
     /// # Errors
     /// When the text is no URDF.
     pub fn from_text(text: &str, origin: &str) -> Result<Self, DescriptionError> {
-        match urdf_rs::read_from_string(text) {
+        match urdf_rs::read_from_string(&with_velocities(text)) {
             Ok(robot) => Ok(Self { robot, origin: origin.to_owned() }),
             Err(error) => {
                 Err(DescriptionError { origin: origin.to_owned(), problem: DescriptionProblem::Syntax(error) })
@@ -153,26 +158,51 @@ impl RobotDescription {
         &self.origin
     }
 
-    /// The chain from `base_link` to `tip_link`.
+    /// The chain from `base_link` to `tip_link`, with the limits that the description states.
+    ///
+    /// # Errors
+    /// As [`Self::chain_within`].
+    pub fn chain(&self, base_link: &str, tip_link: &str) -> Result<Chain, DescriptionError> {
+        self.chain_within(base_link, tip_link, &BTreeMap::new())
+    }
+
+    /// The chain from `base_link` to `tip_link`, its limits tightened and completed by the `own` ones of joints by name.
     ///
     /// # Errors
     /// Names the link or joint: a link is missing, the tip does not hang on the base, a joint is of an unsupported
-    /// type, mimics another, lacks limits, or has an invalid origin or axis.
-    pub fn chain(&self, base_link: &str, tip_link: &str) -> Result<Chain, DescriptionError> {
-        self.find_chain(base_link, tip_link).map_err(|problem| self.error(problem))
+    /// type, mimics another, lacks limits or is given wider ones, or has an invalid origin or axis.
+    pub fn chain_within(
+        &self,
+        base_link: &str,
+        tip_link: &str,
+        own: &BTreeMap<String, JointLimitConfig>,
+    ) -> Result<Chain, DescriptionError> {
+        self.find_chain(base_link, tip_link, own).map_err(|problem| self.error(problem))
     }
 
-    /// Limits of one joint by name, for joints beside the chain such as a finger.
+    /// Limits of one joint by name as the description states them, for joints beside the chain such as a finger.
     ///
     /// # Errors
-    /// When there is no such joint, or it is not movable, or its limits are missing.
+    /// As [`Self::joint_limits_within`].
     pub fn joint_limits(&self, joint: &str) -> Result<DescribedLimits, DescriptionError> {
+        self.joint_limits_within(joint, &BTreeMap::new())
+    }
+
+    /// Limits of one joint by name, tightened and completed by its `own` ones.
+    ///
+    /// # Errors
+    /// When there is no such joint, or it is not movable, or its limits are missing or given wider ones.
+    pub fn joint_limits_within(
+        &self,
+        joint: &str,
+        own: &BTreeMap<String, JointLimitConfig>,
+    ) -> Result<DescribedLimits, DescriptionError> {
         let Some(found) = self.robot.joints.iter().find(|j| j.name == joint) else {
             let available = list(self.robot.joints.iter().map(|j| j.name.as_str()));
             return Err(self.error(DescriptionProblem::MissingJoint { joint: joint.to_owned(), available }));
         };
         let limits = match kind_of(found) {
-            Ok(Some(kind)) => limits_of(found, kind),
+            Ok(Some(kind)) => limits_of(found, kind, own),
             Ok(None) => Err(DescriptionProblem::UnsupportedJointType { joint: joint.to_owned(), kind: "fixed".into() }),
             Err(problem) => Err(problem),
         };
@@ -183,7 +213,12 @@ impl RobotDescription {
         DescriptionError { origin: self.origin.clone(), problem }
     }
 
-    fn find_chain(&self, base_link: &str, tip_link: &str) -> Result<Chain, DescriptionProblem> {
+    fn find_chain(
+        &self,
+        base_link: &str,
+        tip_link: &str,
+        own: &BTreeMap<String, JointLimitConfig>,
+    ) -> Result<Chain, DescriptionProblem> {
         for link in [base_link, tip_link] {
             if !self.robot.links.iter().any(|l| l.name == link) {
                 let available = list(self.robot.links.iter().map(|l| l.name.as_str()));
@@ -204,7 +239,7 @@ impl RobotDescription {
                 kind,
                 previous_from_joint: previous_from_here,
                 axis: axis_of(joint)?,
-                limits: limits_of(joint, kind)?,
+                limits: limits_of(joint, kind, own)?,
             });
             previous_from_here = Isometry3::identity();
         }
@@ -285,29 +320,60 @@ fn axis_of(joint: &urdf_rs::Joint) -> Result<Unit<Vector3<f64>>, DescriptionProb
     Unit::try_new(axis, 1e-6).ok_or_else(bad)
 }
 
-/// The parser fills a missing `<limit>` with zeros (infinities in URDF 1.2), so neither counts as a limit.
-fn limits_of(joint: &urdf_rs::Joint, kind: JointKind) -> Result<DescribedLimits, DescriptionProblem> {
-    let limit = &joint.limit;
-    let missing = |what, value| DescriptionProblem::MissingLimit { joint: joint.name.clone(), what, value };
-    let (lower, upper) = match kind {
-        JointKind::Continuous => (f64::NEG_INFINITY, f64::INFINITY),
-        JointKind::Revolute | JointKind::Prismatic => (limit.lower, limit.upper),
-    };
-    let bounded = lower.is_finite() && upper.is_finite() && lower < upper;
-    if kind != JointKind::Continuous && !bounded {
-        return Err(missing("position", format!("lower {lower}, upper {upper}")));
-    }
-    if !(limit.velocity.is_finite() && limit.velocity > 0.0) {
-        return Err(missing("velocity", format!("{}", limit.velocity)));
-    }
+/// The limits of a joint: the stated ones, tightened and completed by its `own`.
+fn limits_of(
+    joint: &urdf_rs::Joint,
+    kind: JointKind,
+    own: &BTreeMap<String, JointLimitConfig>,
+) -> Result<DescribedLimits, DescriptionProblem> {
+    let own = own.get(&joint.name).copied().unwrap_or_default();
+    Ok(stated_limits(joint, kind)?.tightened(&joint.name, &own)?.complete(&joint.name, kind)?)
+}
+
+/// The parser fills what is missing with zeros, and with infinities in URDF 1.2; neither is a limit.
+fn stated_limits(joint: &urdf_rs::Joint, kind: JointKind) -> Result<StatedLimits, DescriptionProblem> {
+    let urdf_rs::JointLimit { lower, upper, velocity, .. } = joint.limit;
+    let unusable = |what, value| DescriptionProblem::UnusableLimit { joint: joint.name.clone(), what, value };
     let stated = |value: f64| (value.is_finite() && value > 0.0).then_some(value);
-    Ok(DescribedLimits {
-        lower,
-        upper,
-        velocity: limit.velocity,
-        effort: stated(limit.effort).unwrap_or(0.0),
+    let is_endless = kind == JointKind::Continuous;
+    let position = (!is_endless && (lower, upper) != (0.0, 0.0)).then_some((lower, upper));
+    if let Some((lower, upper)) = position
+        && !(lower.is_finite() && upper.is_finite() && lower < upper)
+    {
+        return Err(unusable("position", format!("lower {lower}, upper {upper}")));
+    }
+    if velocity.is_nan() || velocity < 0.0 {
+        return Err(unusable("velocity", format!("{velocity}")));
+    }
+    Ok(StatedLimits {
+        lower: position.map(|(lower, _)| lower),
+        upper: position.map(|(_, upper)| upper),
+        velocity: stated(velocity),
+        effort: stated(joint.limit.effort),
         // A stop is a deceleration, so the lower of the two is what a trajectory may use.
-        acceleration: stated(limit.acceleration.min(limit.deceleration)),
-        jerk: stated(limit.jerk),
+        acceleration: stated(joint.limit.acceleration.min(joint.limit.deceleration)),
+        jerk: stated(joint.limit.jerk),
     })
+}
+
+/// The parser insists on a velocity in a `<limit>`, which others leave out; a zero stands for none.
+fn with_velocities(text: &str) -> Cow<'_, str> {
+    const TAG: &str = "<limit";
+    let lacks_velocity = |attributes: &str| {
+        let element = attributes.split('>').next().unwrap_or_default();
+        let is_limit = attributes.starts_with(|c: char| c.is_ascii_whitespace() || matches!(c, '/' | '>'));
+        is_limit && !element.contains("velocity")
+    };
+    let mut parts = text.split(TAG);
+    let mut out = parts.next().unwrap_or_default().to_owned();
+    let mut changed = false;
+    for attributes in parts {
+        out.push_str(TAG);
+        if lacks_velocity(attributes) {
+            out.push_str(r#" velocity="0""#);
+            changed = true;
+        }
+        out.push_str(attributes);
+    }
+    if changed { Cow::Owned(out) } else { Cow::Borrowed(text) }
 }

@@ -79,7 +79,8 @@ pub trait RawActionClient: Send + Sync {
     /// [`PublishError`] when it was not accepted; then nothing is sent.
     fn send(&self, number: u64, goal: &dyn EncodeGoal) -> Result<(), PublishError>;
 
-    /// Asks the server to give up the goal with this number, if it is not over. Never waits.
+    /// Asks the server to give up the goal with this number, if it is not over. Never waits; there is room for one
+    /// cancellation of each goal, however many wait to be sent.
     fn cancel(&self, number: u64);
 }
 

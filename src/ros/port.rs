@@ -78,6 +78,14 @@ pub enum PublishError {
         /// Absolute topic name.
         topic: String,
     },
+    /// The middleware's thread has not taken what was given to it before.
+    #[error("{topic}: {waiting} messages wait for the middleware's thread, which hangs; the message was not sent")]
+    QueueFull {
+        /// Absolute name of the topic or action.
+        topic: String,
+        /// Messages that wait.
+        waiting: usize,
+    },
     /// The middleware refused.
     #[error("{topic}: {reason}; the message was not sent")]
     Middleware {

@@ -13,7 +13,6 @@ mod settings;
 mod stream;
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use crate::clock::MonotonicTime;
 use crate::command::gripper::GripperMapping;
@@ -82,7 +81,8 @@ impl<S: CommandSink> CommandGate<S> {
         sink: S,
     ) -> Result<Self, GateConfigError> {
         config.validate()?;
-        let limits = MotionLimits::new(&chain, &config.limits)?;
+        let beside = gripper.as_ref().map(|gripper| &**gripper.joint());
+        let limits = MotionLimits::new(&chain, beside, &config.limits)?;
         let longest_s = config.trajectory.max_duration_s + LONGEST_LEAD_S;
         let most_points = points_for(longest_s, config.trajectory.sample_period_s);
         let trajectory = JointTrajectoryCommand {
@@ -142,9 +142,10 @@ impl<S: CommandSink> CommandGate<S> {
         self.chain.joint_name(joint)
     }
 
-    /// Time between the samples that [`CommandGate::tick`] streams; `None` for sinks that take trajectories.
-    pub fn sample_period(&self) -> Option<Duration> {
-        self.stream.as_ref().map(Stream::period)
+    /// When [`CommandGate::tick`] has the next sample to stream; `None` while it has none, and for sinks that take
+    /// trajectories.
+    pub fn next_sample(&self) -> Option<MonotonicTime> {
+        self.stream.as_ref().and_then(Stream::next)
     }
 
     /// What has been sent and refused so far.

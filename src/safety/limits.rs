@@ -7,32 +7,17 @@ use nalgebra::Vector3;
 use crate::config::parameter::{ParameterError, check, keyed_by, parameters, read_only};
 use crate::robot::joints::{JointName, JointVector};
 use crate::robot::kinematics::Chain;
+use crate::robot::limits::{JointLimitConfig, JointLimitError, SETTINGS, StatedLimits};
 
 use super::motion::Bottleneck;
 use super::path::Path;
 use super::refusal::{Quantity, Refusal};
 
 parameters! {
-    /// Limits of one joint that the robot description does not state, or that are to be tighter than stated.
-    #[derive(Copy)]
-    pub struct JointLimitConfig {
-        /// Lowest position; the tighter of this and the description's holds.
-        lower: Option<f64> = None => read_only().unit("rad or m"),
-        /// Highest position; the tighter of this and the description's holds.
-        upper: Option<f64> = None => read_only().unit("rad or m"),
-        /// Highest speed; the tighter of this and the description's holds.
-        velocity: Option<f64> = None => read_only().unit("rad/s or m/s").range(1e-6..=1e6),
-        /// Highest acceleration.
-        acceleration: Option<f64> = None => read_only().unit("rad/s² or m/s²").range(1e-6..=1e6),
-        /// Highest jerk.
-        jerk: Option<f64> = None => read_only().unit("rad/s³ or m/s³").range(1e-6..=1e9),
-    }
-}
-
-parameters! {
     /// Settings of [`MotionLimits`].
     pub struct LimitsConfig {
-        /// Limits of a joint by its name, where the robot description states none, or to be tighter.
+        /// Limits of a joint by its name (of the arm, or the gripper's), where the robot description states none, or to be
+        /// tighter; wider ones are refused.
         joints: BTreeMap<String, JointLimitConfig> = BTreeMap::new() => keyed_by("joint"),
         /// Acceleration limit of joints without one; 0: each needs its own.
         default_acceleration: Option<f64> = None => read_only().unit("rad/s² or m/s²").range(1e-6..=1e6).none_is(0.0),
@@ -52,7 +37,7 @@ parameters! {
 /// A [`LimitsConfig`] that does not fit the robot.
 #[derive(Clone, Debug, PartialEq, thiserror::Error)]
 pub enum LimitsConfigError {
-    /// A joint that the chain does not have.
+    /// A joint that is neither in the chain nor the gripper's.
     #[error("limits: joint `{joint}` is not in the chain (joints: {available})")]
     UnknownJoint {
         /// The configured joint.
@@ -62,7 +47,8 @@ pub enum LimitsConfigError {
     },
     /// Neither the description nor the configuration has this limit.
     #[error(
-        "limits: joint `{joint}` has no {quantity} limit; set limits.joints.{joint}.{quantity} or limits.default_{quantity}"
+        "limits: joint `{joint}` has no {quantity} limit; set {SETTINGS}.{joint}.{quantity} or \
+         safety.limits.default_{quantity}"
     )]
     Missing {
         /// The joint.
@@ -73,16 +59,9 @@ pub enum LimitsConfigError {
     /// A setting outside its range.
     #[error("limits: {0}")]
     Parameter(#[from] ParameterError),
-    /// A number of a joint outside its range.
-    #[error("limits: {setting} is {value}; it must be {expected}")]
-    OutOfRange {
-        /// Setting, with the joint where it belongs to one.
-        setting: String,
-        /// Its value.
-        value: f64,
-        /// What is allowed.
-        expected: &'static str,
-    },
+    /// Limits that do not fit those of the description.
+    #[error("limits: {0}")]
+    Joint(#[from] JointLimitError),
     /// Limits and margin leave no room.
     #[error("limits: joint `{joint}` has no room between {lower} and {upper} with position_margin {margin}")]
     NoRoom {
@@ -158,56 +137,46 @@ const PATH_ROUNDING: f64 = 1.0 + 1e-9;
 const POSITION_ROUNDING: f64 = 1e-9;
 
 impl MotionLimits {
-    /// The description's limits of `chain`, tightened and completed by `config`.
+    /// The limits of `chain`, tightened and completed by `config`; `beside` is the joint of a gripper, which may have limits
+    /// in the settings too.
     ///
     /// # Errors
-    /// When a configured joint is unknown, a limit is missing or not positive, a scaling is outside of 0..1, or a joint
-    /// has no room to move.
-    pub fn new(chain: &Chain, config: &LimitsConfig) -> Result<Self, LimitsConfigError> {
-        if let Some(joint) = config.joints.keys().find(|name| chain.joints().iter().all(|j| *j.name != ***name)) {
-            let available = chain.joints().iter().map(|j| &*j.name).collect::<Vec<_>>().join(", ");
+    /// When a configured joint is unknown, a limit is missing, not positive or wider than the description's, a scaling is
+    /// outside of 0..1, or a joint has no room to move.
+    pub fn new(chain: &Chain, beside: Option<&str>, config: &LimitsConfig) -> Result<Self, LimitsConfigError> {
+        let is_known = |name: &str| beside == Some(name) || chain.joints().iter().any(|joint| &*joint.name == name);
+        if let Some(joint) = config.joints.keys().find(|name| !is_known(name)) {
+            let available = chain.joints().iter().map(|j| &*j.name).chain(beside).collect::<Vec<_>>().join(", ");
             return Err(LimitsConfigError::UnknownJoint { joint: joint.clone(), available });
         }
         check(config, "")?;
         let margin = config.position_margin;
         let joints = chain.joints().iter().map(|joint| {
             let own = config.joints.get(&*joint.name).copied().unwrap_or_default();
-            let stated = &joint.limits;
-            let positive = |quantity: Quantity, value: Option<f64>| match value {
-                None => Err(LimitsConfigError::Missing { joint: joint.name.clone(), quantity }),
-                Some(value) if value.is_finite() && value > 0.0 => Ok(value),
-                Some(value) => {
-                    let setting = format!("joints.{}.{quantity}", joint.name);
-                    Err(LimitsConfigError::OutOfRange { setting, value, expected: "finite and above 0" })
-                }
-            };
-            let tighter = |a: Option<f64>, b: Option<f64>| match (a, b) {
-                // `min` would drop a NaN; it has to be found and refused.
-                (Some(a), Some(b)) if a.is_nan() || a < b => Some(a),
-                (a, b) => b.or(a),
-            };
-            let bound = |name: &str, value: Option<f64>| match value {
-                Some(value) if value.is_nan() => {
-                    let setting = format!("joints.{}.{name}", joint.name);
-                    Err(LimitsConfigError::OutOfRange { setting, value, expected: "a number" })
-                }
-                value => Ok(value),
-            };
-            let lower = bound("lower", own.lower)?.map_or(stated.lower, |own| own.max(stated.lower));
-            let upper = bound("upper", own.upper)?.map_or(stated.upper, |own| own.min(stated.upper));
+            // A chain that was made with the same settings is not changed by this.
+            let limits = StatedLimits::from(&joint.limits).tightened(&joint.name, &own)?;
+            let limits = limits.complete(&joint.name, joint.kind)?;
+            let (lower, upper) = (limits.lower, limits.upper);
             if lower + margin >= upper - margin {
                 return Err(LimitsConfigError::NoRoom { joint: joint.name.clone(), lower, upper, margin });
             }
+            let or_default = |quantity: Quantity, own: Option<f64>, stated: Option<f64>, default: Option<f64>| {
+                let default = default.filter(|_| own.is_none());
+                let tighter = stated.into_iter().chain(default).reduce(f64::min);
+                tighter.ok_or_else(|| LimitsConfigError::Missing { joint: joint.name.clone(), quantity })
+            };
             Ok(JointLimits {
                 name: joint.name.clone(),
                 lower,
                 upper,
-                velocity: positive(Quantity::Velocity, tighter(own.velocity, Some(stated.velocity)))?,
-                acceleration: positive(
+                velocity: limits.velocity,
+                acceleration: or_default(
                     Quantity::Acceleration,
-                    tighter(own.acceleration.or(config.default_acceleration), stated.acceleration),
+                    own.acceleration,
+                    limits.acceleration,
+                    config.default_acceleration,
                 )?,
-                jerk: positive(Quantity::Jerk, tighter(own.jerk.or(config.default_jerk), stated.jerk))?,
+                jerk: or_default(Quantity::Jerk, own.jerk, limits.jerk, config.default_jerk)?,
             })
         });
         Ok(Self {

@@ -7,6 +7,7 @@ use proptest::prelude::{prop, prop_oneof};
 use proptest::test_runner::{Config, TestRunner};
 use vjepa_planner::clock::MonotonicTime;
 use vjepa_planner::command::ArmCommands;
+use vjepa_planner::node::motion::Pace;
 use vjepa_planner::robot::joints::JointVector;
 use vjepa_planner::safety::gate::{Cause, GateConfig, GateStatus, Request};
 use vjepa_planner::safety::refusal::RefusalKind;
@@ -62,6 +63,24 @@ fn assert_samples_in_limits(start: (MonotonicTime, JointVector), samples: &[(Mon
         }
         (time, before, step_before) = (at, [positions, velocities, accelerations], step);
     }
+}
+
+#[test]
+fn samples_come_evenly_though_the_thread_always_wakes_a_little_late() {
+    let mut rig = streaming(POSITIONS);
+    run(&mut rig, 200);
+    let target = rig.moved([0.05, 0.02, -0.03]);
+    rig.submit(&rig.proposal(target)).unwrap();
+    // Its beat and the samples are not in step.
+    let mut pace = Pace::new(MonotonicTime(rig.now().0 - 3_000_000));
+    while let Some(due) = rig.gate.next_sample() {
+        // To the next millisecond that the rig knows of, and one more.
+        let next = pace.next(rig.now(), Some(due));
+        rig.now_ms = next.0.div_ceil(1_000_000) + 1;
+        rig.tick();
+    }
+    let intervals: Vec<u64> = rig.samples.windows(2).map(|two| two[1].0.0 - two[0].0.0).collect();
+    assert!(intervals.len() > 50 && intervals.iter().all(|ns| *ns == 10_000_000), "{intervals:?}");
 }
 
 #[test]

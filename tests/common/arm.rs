@@ -21,11 +21,12 @@ use vjepa_planner::robot::inverse::{InverseKinematics, InverseKinematicsConfig};
 use vjepa_planner::robot::joint_state::JointStateMapper;
 use vjepa_planner::robot::joints::JointVector;
 use vjepa_planner::robot::kinematics::Chain;
+use vjepa_planner::robot::limits::JointLimitConfig;
 use vjepa_planner::robot::urdf::RobotDescription;
 use vjepa_planner::ros::messages::{Header, Image, JointState};
 use vjepa_planner::ros::port::Received;
 use vjepa_planner::safety::gate::{CommandGate, GateConfig, Proposal};
-use vjepa_planner::safety::limits::{JointLimitConfig, Workspace};
+use vjepa_planner::safety::limits::Workspace;
 
 /// Hand pointing down over the table, rad.
 pub const READY: [f64; 7] = [0.0, -0.785, 0.0, -2.356, 0.0, 1.571, 0.785];

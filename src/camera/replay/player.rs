@@ -47,7 +47,7 @@ pub struct Player {
 impl Player {
     /// At `speed` times the speed of the recording; 0: without waiting.
     pub fn new(reel: Box<dyn Reel>, speed: f64, repeat: bool, clock: Arc<dyn Clock>) -> Self {
-        let pace = (speed > 0.0).then(|| Pace { speed, start: None, last: Duration::ZERO, interval: Duration::ZERO });
+        let pace = (speed > 0.0).then_some(Pace { speed, start: None, last: Duration::ZERO, interval: Duration::ZERO });
         Self { reel, pace, repeat, given: false, clock }
     }
 

@@ -22,6 +22,8 @@ pub(super) struct Objective<'a, C> {
     pub(super) norm: EnergyNorm,
     /// Elements that are looked at, in tiles.
     pub(super) tiles: usize,
+    /// Those that slopes are made of: not more.
+    pub(super) slope_tiles: usize,
     /// For each point its real energy less that of the elements looked at, [n].
     pub(super) corrections: &'a [f64],
     /// Costs that the host adds, as a function of u; `None`: there are none.
@@ -108,20 +110,22 @@ impl Descent {
         energy + sum_of(self.weights.iter(), objective.corrections) + host
     }
 
-    /// Gradient and Gauss–Newton Hessian at `u`. L1 is taken as reweighted squares, r² / |r|.
+    /// Gradient and Gauss–Newton Hessian at `u`, where the value has just been asked for. L1 is taken as reweighted squares, r² / |r|.
     fn derivatives<C: FnMut(&[f64]) -> f64>(&mut self, objective: &mut Objective<'_, C>, u: &[f64]) {
         let d = u.len();
         let Self { weights, slopes, residual, weighted, jacobian, scaled, gradient, hessian, probe, .. } = self;
+        let tiles = objective.slope_tiles;
         let surface = &mut *objective.surface;
         surface.weights(u, weights, Some(slopes));
-        surface.residual(weights, objective.tiles, residual);
-        surface.jacobian(slopes, objective.tiles, jacobian);
-        let scale = f32x8::splat(1.0 / surface.counted(objective.tiles) as f32);
+        // Of the energy at this place, which was the last to be asked for.
+        let residual = residual.get(..tiles).unwrap_or(residual);
+        surface.jacobian(slopes, tiles, jacobian);
+        let scale = f32x8::splat(1.0 / surface.counted(tiles) as f32);
         // Energy ≈ mean of ½·w·r² with w = 1/|r| (L1) or 2 (L2).
         weighted.clear();
         match objective.norm {
             EnergyNorm::L1 => {
-                let level = surface.energy(residual, objective.tiles, EnergyNorm::L1) as f32;
+                let level = surface.energy(residual, tiles, EnergyNorm::L1) as f32;
                 let floor = f32x8::splat((L1_FLOOR * level).powi(2) + 1e-24);
                 weighted.extend(residual.iter().map(|r| scale / (*r * *r + floor).sqrt()));
             }
@@ -196,7 +200,8 @@ mod tests {
             let mut surface = surface();
             let tiles = surface.tiles();
             let host_cost = None::<fn(&[f64]) -> f64>;
-            let mut objective = Objective { surface: &mut surface, norm, tiles, corrections: &[0.0; 7], host_cost };
+            let mut objective =
+                Objective { surface: &mut surface, norm, tiles, slope_tiles: tiles, corrections: &[0.0; 7], host_cost };
             let mut u = [-0.5, 0.5];
             Descent::default().run(&mut objective, 20, &mut u);
             assert!((u[0] - 0.4).abs() < 0.03 && (u[1] + 0.2).abs() < 0.03, "{norm:?}: {u:?}");
@@ -208,8 +213,14 @@ mod tests {
         let mut surface = surface();
         let tiles = surface.tiles();
         let host_cost = Some(|u: &[f64]| -10.0 * u[0]);
-        let mut objective =
-            Objective { surface: &mut surface, norm: EnergyNorm::L2, tiles, corrections: &[0.0; 7], host_cost };
+        let mut objective = Objective {
+            surface: &mut surface,
+            norm: EnergyNorm::L2,
+            tiles,
+            slope_tiles: tiles,
+            corrections: &[0.0; 7],
+            host_cost,
+        };
         let mut u = [0.0, 0.0];
         Descent::default().run(&mut objective, 20, &mut u);
         assert!((u[0] - 1.0).abs() < 1e-6 && u[1].abs() <= 1.0, "{u:?}");

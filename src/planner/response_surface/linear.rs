@@ -1,13 +1,44 @@
 //! The little linear algebra that the surrogate needs, on slices that are reused.
 
-use wide::f32x8;
+use wide::{f32x8, f64x4};
+
+/// Numbers side by side in the sums below.
+const LANES: usize = 4;
+
+/// Scalar product of two lines of the same length, in four sums at once: one sum alone waits for each addition.
+pub(super) fn dot_of_lines(a: &[f64], b: &[f64]) -> f64 {
+    let (whole_a, whole_b) = (a.chunks_exact(LANES), b.chunks_exact(LANES));
+    let rest: f64 = whole_a.remainder().iter().zip(whole_b.remainder()).map(|(x, y)| x * y).sum();
+    let mut sum = f64x4::ZERO;
+    for (x, y) in whole_a.zip(whole_b) {
+        if let (&[x0, x1, x2, x3], &[y0, y1, y2, y3]) = (x, y) {
+            sum += f64x4::new([x0, x1, x2, x3]) * f64x4::new([y0, y1, y2, y3]);
+        }
+    }
+    sum.reduce_add() + rest
+}
+
+/// Σ factorᵢ · rowᵢ.
+pub(super) fn combination(factors: &[f64], rows: &[f64x4]) -> f64x4 {
+    let (factors, rows) = (factors.chunks_exact(2), rows.chunks_exact(2));
+    let rest = factors.remainder().iter().zip(rows.remainder());
+    let mut even = rest.fold(f64x4::ZERO, |sum, (factor, row)| sum + *row * f64x4::splat(*factor));
+    let mut odd = f64x4::ZERO;
+    for (factors, rows) in factors.zip(rows) {
+        if let (&[a, b], &[x, y]) = (factors, rows) {
+            even += x * f64x4::splat(a);
+            odd += y * f64x4::splat(b);
+        }
+    }
+    even + odd
+}
 
 /// Cholesky decomposition of a symmetric n×n matrix in place, lower triangle; false when it is not positive definite.
 pub(super) fn cholesky(a: &mut [f64], n: usize) -> bool {
     for i in 0..n {
         for j in 0..=i {
             let (Some(row_i), Some(row_j)) = (a.get(i * n..i * n + j), a.get(j * n..j * n + j)) else { return false };
-            let dot: f64 = row_i.iter().zip(row_j).map(|(x, y)| x * y).sum();
+            let dot = dot_of_lines(row_i, row_j);
             let (Some(&aij), Some(&ajj)) = (a.get(i * n + j), a.get(j * n + j)) else { return false };
             let value = if i == j {
                 let square = aij - dot;
@@ -87,7 +118,7 @@ pub(super) fn box_newton_step(
                 *slot = new;
             }
         }
-        if change < 1e-7 {
+        if change < 1e-6 {
             break;
         }
     }
@@ -101,6 +132,18 @@ pub(super) fn dot(a: &[f32x8], b: &[f32x8]) -> f32 {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn sums_of_any_length() {
+        for n in 0..12 {
+            let a: Vec<f64> = (0..n).map(f64::from).collect();
+            let wanted: f64 = a.iter().map(|v| v * v).sum();
+            assert_eq!(dot_of_lines(&a, &a), wanted, "{n}");
+            let rows: Vec<f64x4> = a.iter().map(|v| f64x4::new([0.0, 1.0, 2.0, *v])).collect();
+            let sum: f64 = a.iter().sum();
+            assert_eq!(combination(&a, &rows).to_array(), [0.0, sum, 2.0 * sum, wanted], "{n}");
+        }
+    }
 
     #[test]
     fn the_inverse_and_determinant_of_a_known_matrix() {

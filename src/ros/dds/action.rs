@@ -5,8 +5,8 @@
 use std::collections::hash_map::RandomState;
 use std::hash::BuildHasher as _;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::mpsc::{Receiver, Sender, channel};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
 use std::task::Waker;
 use std::time::Duration;
 
@@ -29,6 +29,12 @@ const LOOK: Duration = Duration::from_millis(200);
 
 /// Goals that are followed at most; of older ones nothing more is heard.
 const MAX_GOALS: usize = 16;
+
+/// Goals that wait for the `ros_dds` thread at most; it takes them all when it runs.
+const MAX_WAITING: usize = 16;
+
+/// Goals and cancellations that wait at most: each goal that waits, and each that is followed, may be given up.
+const MAX_COMMANDS: usize = 2 * MAX_WAITING + MAX_GOALS;
 
 /// A request or answer of an action's service, as a reader has it.
 pub(super) type Answers = SimpleDataReader<Request, RequestAdapter>;
@@ -154,6 +160,8 @@ pub(super) struct ActionSource {
 /// What the thread shares with the client's end.
 pub(super) struct Link {
     commands: Receiver<Command>,
+    /// Goals among the commands.
+    waiting: Arc<AtomicUsize>,
     ready: Arc<AtomicBool>,
     server: Option<Server>,
     looked: Option<MonotonicTime>,
@@ -165,13 +173,24 @@ pub(super) struct Link {
 
 /// Both ends of what the `ros_dds` thread and the owner of the client share.
 pub(super) fn link() -> (Link, Handle) {
-    // Unbounded, but holds only what was given since the thread last ran.
-    let (notes, commands) = channel();
+    let (notes, commands) = sync_channel(MAX_COMMANDS);
+    let waiting = Arc::<AtomicUsize>::default();
     let ready = Arc::new(AtomicBool::new(false));
     let random = RandomState::new(); // its keys come from the system's random numbers
     let client = random.hash_one(0_u8);
-    let handle = Handle { notes, ready: Arc::clone(&ready) };
-    (Link { commands, ready, server: None, looked: None, goals: Vec::new(), client, random }, handle)
+    let handle = Handle { notes, waiting: Arc::clone(&waiting), ready: Arc::clone(&ready) };
+    (Link { commands, waiting, ready, server: None, looked: None, goals: Vec::new(), client, random }, handle)
+}
+
+impl Link {
+    /// The next thing to do.
+    fn next(&self) -> Option<Command> {
+        let command = self.commands.try_recv().ok()?;
+        if matches!(command, Command::Send { .. }) {
+            self.waiting.fetch_sub(1, Ordering::AcqRel);
+        }
+        Some(command)
+    }
 }
 
 impl ActionSource {
@@ -341,7 +360,7 @@ impl Source for ActionSource {
         }
         while let Ok(Some(_)) = self.feedback.try_take_one_with(RequestDecoder) {}
         self.look(self.clock.monotonic());
-        while let Ok(command) = self.link.commands.try_recv() {
+        while let Some(command) = self.link.next() {
             self.obey(command);
         }
         if self.take() { Polled::More } else { Polled::Within(LOOK) }
@@ -351,7 +370,7 @@ impl Source for ActionSource {
 impl Drop for ActionSource {
     /// What was noted last may be that a goal is to be given up.
     fn drop(&mut self) {
-        while let Ok(command) = self.link.commands.try_recv() {
+        while let Some(command) = self.link.next() {
             if matches!(command, Command::Cancel(_)) {
                 self.obey(command);
             }
@@ -361,8 +380,30 @@ impl Drop for ActionSource {
 
 /// The owner's end.
 pub(super) struct Handle {
-    notes: Sender<Command>,
+    notes: SyncSender<Command>,
+    waiting: Arc<AtomicUsize>,
     ready: Arc<AtomicBool>,
+}
+
+impl Handle {
+    /// Leaves a goal for the thread. Never waits.
+    fn send(&self, action: &str, number: u64, goal: Vec<u8>) -> Result<(), PublishError> {
+        let full = |waiting| PublishError::QueueFull { topic: action.to_owned(), waiting };
+        let room = |waiting: usize| (waiting < MAX_WAITING).then_some(waiting + 1);
+        self.waiting.fetch_update(Ordering::AcqRel, Ordering::Acquire, room).map_err(full)?;
+        self.notes.try_send(Command::Send { number, goal }).map_err(|refused| {
+            self.waiting.fetch_sub(1, Ordering::AcqRel);
+            match refused {
+                TrySendError::Full(_) => full(MAX_COMMANDS),
+                TrySendError::Disconnected(_) => PublishError::ShutDown { topic: action.to_owned() },
+            }
+        })
+    }
+
+    /// Leaves a cancellation for the thread. Never waits; false when there are more than goals to be given up.
+    fn cancel(&self, number: u64) -> bool {
+        !matches!(self.notes.try_send(Command::Cancel(number)), Err(TrySendError::Full(_)))
+    }
 }
 
 /// The client that the planner holds.
@@ -375,14 +416,6 @@ pub(super) struct DdsActionClient {
     pub(super) endpoints: Vec<GUID>,
 }
 
-impl DdsActionClient {
-    fn note(&self, command: Command) -> bool {
-        let noted = self.handle.notes.send(command).is_ok();
-        self.waker.wake_by_ref();
-        noted
-    }
-}
-
 impl RawActionClient for DdsActionClient {
     fn action(&self) -> &str {
         &self.action
@@ -393,12 +426,17 @@ impl RawActionClient for DdsActionClient {
     }
 
     fn send(&self, number: u64, goal: &dyn EncodeGoal) -> Result<(), PublishError> {
-        let noted = self.note(Command::Send { number, goal: goal.cdr()? });
-        if noted { Ok(()) } else { Err(PublishError::ShutDown { topic: self.action.to_string() }) }
+        let noted = self.handle.send(&self.action, number, goal.cdr()?);
+        self.waker.wake_by_ref();
+        noted
     }
 
     fn cancel(&self, number: u64) {
-        self.note(Command::Cancel(number)); // after shutdown there is nothing left to cancel
+        // After shutdown there is nothing left to cancel.
+        if !self.handle.cancel(number) {
+            tracing::error!(action = %self.action, "goal {number} was not cancelled: the middleware's thread hangs");
+        }
+        self.waker.wake_by_ref();
     }
 }
 
@@ -416,6 +454,27 @@ impl Drop for DdsActionClient {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_thread_that_hangs_has_goals_refused_and_keeps_room_for_their_cancellation() {
+        let (link, handle) = link();
+        let send = |number| handle.send("/hand/gripper_cmd", number, vec![0; 8]);
+        let (followed, waiting) = (MAX_GOALS as u64, MAX_WAITING as u64);
+        for number in followed..followed + waiting {
+            send(number).unwrap();
+        }
+        let refused = send(99).unwrap_err();
+        assert!(matches!(refused, PublishError::QueueFull { waiting: MAX_WAITING, .. }), "{refused}");
+        assert!(refused.to_string().contains("/hand/gripper_cmd"), "{refused}");
+        assert!((0..followed + waiting).all(|number| handle.cancel(number)), "every goal can be given up");
+
+        let taken: Vec<Command> = std::iter::from_fn(|| link.next()).collect();
+        let goals = taken.iter().filter(|command| matches!(command, Command::Send { .. })).count();
+        assert_eq!((goals, taken.len()), (MAX_WAITING, 2 * MAX_WAITING + MAX_GOALS));
+        send(100).unwrap();
+        drop(link);
+        assert!(matches!(send(101), Err(PublishError::ShutDown { .. })));
+    }
 
     #[test]
     fn the_header_of_an_answer_is_read_in_both_byte_orders_and_a_cut_one_is_none() {

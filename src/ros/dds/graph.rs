@@ -16,6 +16,8 @@ use crate::ros::qos::QosProfile;
 
 /// DDS name of the topic on which participants tell of their nodes.
 pub(super) const DISCOVERY_TOPIC: &str = "ros_discovery_info";
+/// Announcements that are kept at most for participants that do not acknowledge them; only the newest counts.
+const ANNOUNCEMENTS: i32 = 64;
 /// Its type.
 pub(super) const DISCOVERY_TYPE: &str = "rmw_dds_common/msg/ParticipantEntitiesInfo";
 
@@ -142,7 +144,7 @@ impl Graph {
             &qos,
             TopicKind::NoKey,
         )?;
-        let announcements = Some(Writer::new(publisher, &topic)?);
+        let announcements = Some(Writer::with_window(publisher, &topic, ANNOUNCEMENTS)?);
         let graph = Self {
             node,
             gid: participant.guid().to_bytes(),

@@ -56,6 +56,7 @@ use super::action::{ActionSink, RawActionClient};
 use super::arguments::Remapper;
 use super::cdr::{DecodeError, Payload};
 use super::environment::{DISCOVERY_RANGE, DiscoveryRange, Environment, STATIC_PEERS};
+use super::messages::{Float64MultiArray, Message as _, TwistStamped};
 use super::names::{NameError, NodeName};
 use super::port::{
     MessageSink, Port, PortError, PublishError, PublisherId, RawPublisher, ReceiveCounters, RequestHandler,
@@ -185,7 +186,11 @@ impl Port for DdsPort {
         let state = state.as_mut().ok_or(PortError::ShutDown)?;
         let what = || format!("publishing {name} as {message_type}");
         let topic = state.topic(format!("rt{name}"), graph::dds_type(message_type, ""), qos, what)?;
-        let writer = Writer::new(&state.publisher, &topic).map_err(middleware(what))?;
+        let writer = match send_window(message_type, qos) {
+            Some(window) => Writer::with_window(&state.publisher, &topic, window),
+            None => Writer::new(&state.publisher, &topic),
+        };
+        let writer = writer.map_err(middleware(what))?;
         state.graph.add_writer(writer.guid(), &name, message_type, qos);
         let slot = state.keep(writer);
         Ok(Box::new(DdsPublisher { topic: name, slot, graph: Arc::clone(&state.graph) }))
@@ -488,6 +493,17 @@ fn outward_addresses(peers: &[Ipv4Addr]) -> Vec<Ipv4Addr> {
 /// others for that long: at 100 Hz this is enough for 40 s.
 const MIN_SEND_WINDOW: i32 = 4096;
 
+/// The same for messages that are not streamed: at 10 Hz enough for 25 s. The library keeps as many when nobody
+/// subscribes, so memory would grow for an hour by what `/diagnostics` brings once a second.
+const SLOW_SEND_WINDOW: i32 = 256;
+
+/// How many unacknowledged messages of this type a reliable publisher keeps.
+fn send_window(message_type: &str, qos: QosProfile) -> Option<i32> {
+    let streamed = [Float64MultiArray::TYPE, TwistStamped::TYPE];
+    let least = if streamed.contains(&message_type) { MIN_SEND_WINDOW } else { SLOW_SEND_WINDOW };
+    (qos.reliability == Reliability::Reliable).then(|| i32::from(qos.depth).max(least))
+}
+
 /// The library's form of a profile.
 fn to_dds(qos: QosProfile) -> QosPolicies {
     let depth = i32::from(qos.depth.max(1));
@@ -535,6 +551,15 @@ fn from_dds(qos: &QosPolicies, is_writer: bool) -> QosProfile {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_is_streamed_has_a_wide_send_window_and_the_rest_little_memory() {
+        let window = |message_type| send_window(message_type, QosProfile::DEFAULT);
+        assert_eq!(window(Float64MultiArray::TYPE), Some(MIN_SEND_WINDOW));
+        assert_eq!(window("diagnostic_msgs/msg/DiagnosticArray"), Some(SLOW_SEND_WINDOW));
+        assert_eq!(send_window("std_msgs/msg/String", QosProfile::DEFAULT.with_depth(1000)), Some(1000));
+        assert_eq!(send_window(Float64MultiArray::TYPE, QosProfile::SENSOR_DATA), None, "nothing is kept");
+    }
 
     #[test]
     fn profiles_survive_the_library() {

@@ -10,8 +10,8 @@ use rustdds::bytes::Bytes;
 use rustdds::dds::{CreateResult, WriteError};
 use rustdds::no_key::{DataWriter, SerializerAdapter};
 use rustdds::{
-    DataWriterStatus, GUID, RTPSEntity as _, RepresentationIdentifier, StatusEvented as _, Timestamp, Topic,
-    WriteOptions,
+    DataWriterStatus, GUID, QosPolicyBuilder, RTPSEntity as _, RepresentationIdentifier, StatusEvented as _, Timestamp,
+    Topic, WriteOptions,
 };
 
 use crate::ros::port::PublishError;
@@ -37,6 +37,12 @@ pub(super) struct Writer(DataWriter<Bytes, EncodedAdapter>);
 impl Writer {
     pub(super) fn new(publisher: &rustdds::Publisher, topic: &Topic) -> CreateResult<Self> {
         publisher.create_datawriter_no_key::<Bytes, EncodedAdapter>(topic, None).map(Self)
+    }
+
+    /// A reliable writer that keeps at most so many messages that are not acknowledged.
+    pub(super) fn with_window(publisher: &rustdds::Publisher, topic: &Topic, window: i32) -> CreateResult<Self> {
+        let qos = QosPolicyBuilder::new().resource_limits(super::limits(window)).build();
+        publisher.create_datawriter_no_key::<Bytes, EncodedAdapter>(topic, Some(qos)).map(Self)
     }
 
     pub(super) fn guid(&self) -> GUID {

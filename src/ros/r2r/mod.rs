@@ -174,7 +174,7 @@ impl Port for R2rPort {
         let ready = Arc::new(AtomicBool::new(false));
         let (clock, is_ready) = (Arc::clone(&self.clock), Arc::clone(&ready));
         let id = state.node.call(move |node| node.act(&given, action_type, sink, clock, is_ready))?;
-        Ok(Box::new(R2rActionClient { action: name, id, ready, remote: state.node.remote() }))
+        Ok(Box::new(R2rActionClient { action: name, id, ready, remote: state.node.remote(), waiting: Arc::default() }))
     }
 
     fn own_topics(&self) -> Vec<String> {

@@ -34,7 +34,8 @@ impl NodeThread {
     /// Makes the node on its thread.
     pub(super) fn start(name: &NodeName) -> Result<Self, PortError> {
         let failed = |what: String| move |reason: String| PortError::Middleware { what, reason };
-        // Unbounded, but holds at most one job for each endpoint made or dropped since the thread last looked.
+        // Unbounded, but holds at most one job for each endpoint made or dropped since the thread last looked; action clients
+        // count what they leave.
         let (commands, receiver) = channel();
         let (made, ready) = channel();
         let node_name = name.clone();

@@ -75,9 +75,9 @@ impl Stream {
         self.rest_samples = REST_SAMPLES;
     }
 
-    /// Time between two samples.
-    pub(super) fn period(&self) -> Duration {
-        self.period
+    /// When the next sample is due; `None` while there is nothing to send.
+    pub(super) fn next(&self) -> Option<MonotonicTime> {
+        (!self.is_silent()).then_some(self.due)
     }
 
     /// Nothing is left to send.

@@ -260,7 +260,7 @@ mod tests {
     fn numbers_have_the_digits_that_are_worth_reading() {
         let read = [0.0, 1234.5, 12.345, 1.2345, 0.5, 0.01234, 1e-7, -0.25, f64::NAN].map(number);
         assert_eq!(read, ["0.00", "1234", "12.3", "1.23", "0.50", "0.0123", "1.0e-7", "-0.25", NONE]);
-        assert_eq!((signed(-0.001, 1), signed(3.14, 1), signed(-2.0, 0)), ("0.0".into(), "+3.1".into(), "−2".into()));
+        assert_eq!((signed(-0.001, 1), signed(3.26, 1), signed(-2.0, 0)), ("0.0".into(), "+3.3".into(), "−2".into()));
         assert_eq!([0, 999, 1000, 1_234_567].map(count), ["0", "999", "1,000", "1,234,567"]);
         assert_eq!(
             [percent(1, 2), percent(1, 10_000), percent(9_999, 10_000), percent(3, 3), percent(0, 0)],
