@@ -207,6 +207,7 @@ lint: setup ## rustfmt, clippy and ruff, warnings denied
 	cargo fmt --all --check
 	cargo clippy $(CARGO_FLAGS) --all-targets -- -D warnings
 	cargo clippy $(CARGO_FLAGS) --features r2r-doc-only --lib -- -D warnings
+	cargo clippy $(CARGO_FLAGS) --features v4l --lib -- -D warnings
 	$(VENV)/bin/ruff check --config python/pyproject.toml $(PYTHON_CODE)
 	$(VENV)/bin/ruff format --check --config python/pyproject.toml $(PYTHON_CODE)
 
