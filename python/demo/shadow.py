@@ -64,7 +64,7 @@ class ShadowRun:
     disturbed_at: float | None = None
     steps: list[dict] = field(default_factory=list)
     reported_alarms: int | None = None
-    """Steps with an alarm on the page that was made of the recording."""
+    """Steps with an alarm on the page that was made of the recording; `None` before there is one."""
 
     def alarms(self) -> list[dict]:
         """Steps with an alarm."""
@@ -125,7 +125,7 @@ class ShadowRun:
             bool(self.steps)
             and not self.alarms_before()
             and self.alarm_at_disturbance() == bool(self.disturbance)
-            and self.reported_alarms == len(self.alarms())
+            and (self.reported_alarms is None or bool(self.reported_alarms) == bool(self.disturbance))
         )
 
 

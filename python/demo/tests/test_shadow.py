@@ -44,6 +44,16 @@ def test_without_a_disturbance_there_must_be_none() -> None:
     assert not ShadowRun().good(), "nothing was seen at all"
 
 
+def test_the_page_has_to_tell_the_same() -> None:
+    disturbed, undisturbed = run(10, disturbed_after=2.6), run()
+    disturbed.reported_alarms, undisturbed.reported_alarms = 1, 0
+    assert disturbed.good()
+    assert undisturbed.good()
+    disturbed.reported_alarms, undisturbed.reported_alarms = 0, 1
+    assert not disturbed.good()
+    assert not undisturbed.good()
+
+
 def test_the_summary_counts() -> None:
     summary = run(10, disturbed_after=2.6).summary()
     assert (summary["steps"], summary["compared"], summary["agreed"]) == (20, 10, 10)
