@@ -288,6 +288,8 @@ fn is_related(name: &str) -> bool {
         "rotation_deg",
         // Controls of a camera are name=value.
         "controls",
+        // Six numbers or none.
+        "base_from_camera",
     ];
     related.contains(&name.rsplit('.').next().unwrap_or_default())
 }
