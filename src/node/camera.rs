@@ -73,7 +73,10 @@ impl Camera {
 
     /// The topic of its pictures in a recording, absolute: its own, or `device` where it has none.
     pub(super) fn recorded_topic(&self, port: &dyn Port, device: &str) -> Result<String, PortError> {
-        self.topic().map_or_else(|| port.resolve(device).map_err(PortError::Name), |topic| Ok(topic.to_owned()))
+        Ok(match self.topic() {
+            Some(topic) => topic.to_owned(),
+            None => port.resolve(device)?,
+        })
     }
 
     /// Lets its frames come to `frames`.

@@ -151,8 +151,7 @@ impl Configured {
         let joints_topic = resolve(&config.robot.joint_states_topic)?;
         let camera = Camera::new(&config.camera, *port, clock)?;
         let camera_topic = camera.topic().map(str::to_owned);
-        let (mut frame_in, frames) = inputs::frames(&camera.name(), Arc::clone(clock));
-        // A device of this machine has no topic; in a recording it needs one.
+        let (frame_in, frames) = inputs::frames(&camera.name(), Arc::clone(clock));
         let image_topic = camera.recorded_topic(*port, "~/camera/image_raw")?;
         let side_cameras = config.cameras.iter().map(|(name, config)| side_cameras::Planned::new(name, config, around));
         let side_cameras = side_cameras.collect::<Result<Vec<_>, _>>()?;
@@ -160,9 +159,7 @@ impl Configured {
         let mut recorder = recording::start(around, &spec, &identity, image_topics.collect())?;
         let tape = recorder.as_ref().map(Recorder::handle);
         let mut taps = recorder.as_mut().map(Recorder::take_frame_taps).unwrap_or_default().into_iter();
-        if let Some(mut tap) = taps.next() {
-            frame_in = frame_in.with_tap(Box::new(move |stamp, frame_id, image| tap.offer(stamp, frame_id, image)));
-        }
+        let frame_in = recording::with_tap(frame_in, taps.next());
         let camera_info = Arc::new(CameraInfoCheck::default());
         let frame_in = frame_in.with_info(Arc::clone(&camera_info)).with_watch(config.camera.watch());
         let (frame_in, next_frame) = frame_in.with_copies();

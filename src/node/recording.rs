@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use super::NodeError;
 use super::configured::Surroundings;
+use super::inputs::FrameInput;
 use super::status::Identity;
 use super::task::LoadedTask;
 use crate::clock::MonotonicTime;
@@ -15,15 +16,10 @@ use crate::ros::environment::DOMAIN_ID;
 use crate::ros::messages::{Float64MultiArray, JointTrajectory, Message, TwistStamped};
 use crate::ros::port::{MessageSink, Port, PortError, PublisherId, Subscription};
 use crate::ros::qos::QosProfile;
-use crate::shadow::recorder::{Record, Recorder, RecorderHandle, RecorderIdentity};
+use crate::shadow::recorder::{FrameTap, Record, Recorder, RecorderHandle, RecorderIdentity};
 use crate::share;
 use crate::world_model::ModelSpec;
 use crate::world_model::manifest::{FILE_NAME, ModelDirectory};
-
-/// Absolute name of a topic.
-pub fn resolve(port: &dyn Port, topic: &str) -> Result<String, PortError> {
-    port.resolve(topic).map_err(PortError::Name)
-}
 
 /// Starts the recorder, if it is to record. `image_topics` are resolved, the planner's camera's is the first.
 pub fn start(
@@ -73,6 +69,14 @@ fn facts(
         facts.extend(directory.manifest.files.into_iter().map(|(file, hash)| (format!("sha256.{file}"), hash)));
     }
     facts
+}
+
+/// Lets a camera's frames go to the recorder, too, if anything is recorded.
+pub fn with_tap(frames: FrameInput, tap: Option<FrameTap>) -> FrameInput {
+    match tap {
+        Some(mut tap) => frames.with_tap(Box::new(move |stamp, frame_id, image| tap.offer(stamp, frame_id, image))),
+        None => frames,
+    }
 }
 
 /// Offers messages that come on `topic` (resolved), if anything is recorded.

@@ -11,7 +11,7 @@ use crate::camera::runner::CameraThread;
 use crate::camera::settings::CameraConfig;
 use crate::camera::state::CameraStatus;
 use crate::ros::messages::CameraInfo;
-use crate::ros::port::{PortExt as _, Subscription};
+use crate::ros::port::{PortError, PortExt as _, Subscription};
 use crate::ros::qos::QosProfile;
 use crate::shadow::recorder::{FrameTap, RecorderHandle};
 
@@ -52,15 +52,12 @@ impl<'a> Planned<'a> {
         around: &Surroundings<'_>,
     ) -> Result<SideCamera, NodeError> {
         let Surroundings { port, clock, .. } = *around;
-        let (mut frames, end) = inputs::frames(&self.camera.name(), Arc::clone(clock));
-        frames = frames.with_watch(self.config.watch());
-        if let Some(mut tap) = tap {
-            frames = frames.with_tap(Box::new(move |stamp, frame_id, image| tap.offer(stamp, frame_id, image)));
-        }
+        let (frames, end) = inputs::frames(&self.camera.name(), Arc::clone(clock));
+        let frames = recording::with_tap(frames.with_watch(self.config.watch()), tap);
         let mut subscriptions = Vec::new();
         if self.camera.topic().is_some() && tape.is_some() {
             let topic = info_topic(self.config);
-            let offer = recording::to_tape::<CameraInfo>(tape, recording::resolve(port, &topic)?);
+            let offer = recording::to_tape::<CameraInfo>(tape, port.resolve(&topic).map_err(PortError::Name)?);
             let qos = QosProfile::SENSOR_DATA;
             subscriptions.push(port.subscribe::<CameraInfo>(&topic, qos, move |m| offer(&m.message))?);
         }

@@ -368,11 +368,7 @@ impl ResponseSurface {
         let mut most = TOLD;
         for i in 0..self.free.len() {
             for by in [-STEP_ASIDE, STEP_ASIDE] {
-                self.point.clear();
-                self.point.extend_from_slice(&self.optimum);
-                let Some(u) = self.point.get_mut(i) else { continue };
-                *u += by;
-                if u.abs() <= 1.0 {
+                if self.move_aside(i, by) {
                     let variance = self.surface.variance(&self.point);
                     if variance > most {
                         (most, chosen) = (variance, Some((i, by)));
@@ -381,15 +377,21 @@ impl ResponseSurface {
             }
         }
         let Some((i, by)) = chosen else { return false };
-        self.point.clear();
-        self.point.extend_from_slice(&self.optimum);
-        if let Some(u) = self.point.get_mut(i) {
-            *u += by;
-        }
+        self.move_aside(i, by);
         self.stepped_aside += 1;
         // Nothing was promised of that point.
         self.promised = f64::INFINITY;
         true
+    }
+
+    /// Puts `self.point` at the surrogate's optimum, moved `by` along number `i`; whether that is in the box.
+    fn move_aside(&mut self, i: usize, by: f64) -> bool {
+        self.point.clear();
+        self.point.extend_from_slice(&self.optimum);
+        self.point.get_mut(i).is_some_and(|u| {
+            *u += by;
+            u.abs() <= 1.0
+        })
     }
 
     /// Finds the surrogate's optimum: a few steps from each of the best points, then more from where that led to.

@@ -2,7 +2,6 @@
 //!
 //! Works from a file or from the text that ROS publishes on `/robot_description`.
 
-use std::borrow::Cow;
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::path::Path;
 
@@ -357,7 +356,7 @@ fn stated_limits(joint: &urdf_rs::Joint, kind: JointKind) -> Result<StatedLimits
 }
 
 /// The parser insists on a velocity in a `<limit>`, which others leave out; a zero stands for none.
-fn with_velocities(text: &str) -> Cow<'_, str> {
+fn with_velocities(text: &str) -> String {
     const TAG: &str = "<limit";
     let lacks_velocity = |attributes: &str| {
         let element = attributes.split('>').next().unwrap_or_default();
@@ -366,14 +365,12 @@ fn with_velocities(text: &str) -> Cow<'_, str> {
     };
     let mut parts = text.split(TAG);
     let mut out = parts.next().unwrap_or_default().to_owned();
-    let mut changed = false;
     for attributes in parts {
         out.push_str(TAG);
         if lacks_velocity(attributes) {
             out.push_str(r#" velocity="0""#);
-            changed = true;
         }
         out.push_str(attributes);
     }
-    if changed { Cow::Owned(out) } else { Cow::Borrowed(text) }
+    out
 }

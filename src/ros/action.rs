@@ -5,12 +5,41 @@
 
 use std::fmt;
 use std::marker::PhantomData;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use serde::Deserialize;
 
 use super::cdr::{self, DecodeError, EncodeError, Payload};
 use super::messages::Action;
 use super::port::PublishError;
+
+/// Goals that an adapter follows at most; of older ones nothing more is heard.
+pub(super) const MAX_GOALS: usize = 16;
+
+/// Goals that wait for an adapter's thread at most; it takes them all when it runs.
+pub(super) const MAX_WAITING: usize = 16;
+
+/// Counts the goals of one client that wait for the adapter's thread.
+#[derive(Clone, Debug, Default)]
+pub(super) struct WaitingGoals(Arc<AtomicUsize>);
+
+impl WaitingGoals {
+    /// One more is to wait.
+    ///
+    /// # Errors
+    /// [`PublishError::QueueFull`], naming the action, when there is no room.
+    pub(super) fn enter(&self, action: &str) -> Result<(), PublishError> {
+        let room = |waiting: usize| (waiting < MAX_WAITING).then_some(waiting + 1);
+        let full = |waiting| PublishError::QueueFull { topic: action.to_owned(), waiting };
+        self.0.fetch_update(Ordering::AcqRel, Ordering::Acquire, room).map(drop).map_err(full)
+    }
+
+    /// One was taken.
+    pub(super) fn leave(&self) {
+        self.0.fetch_sub(1, Ordering::AcqRel);
+    }
+}
 
 /// How a goal ended that the server had accepted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -167,11 +167,13 @@ impl GstreamerSource {
             skipped: 0,
             lacking: Vec::new(),
         };
-        if started.is_ok() && !live && ![0.0, 1.0].contains(&playback.speed) {
-            source.play_from_start()?;
-        }
         match started {
-            Ok(_state) => Ok(source),
+            Ok(_state) => {
+                if !live && ![0.0, 1.0].contains(&playback.speed) {
+                    source.play_from_start()?;
+                }
+                Ok(source)
+            }
             Err(_no_details) => {
                 Err(source.complaint().unwrap_or_else(|| source.lost("the pipeline does not start".to_owned())))
             }

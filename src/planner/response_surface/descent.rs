@@ -110,7 +110,8 @@ impl Descent {
         energy + sum_of(self.weights.iter(), objective.corrections) + host
     }
 
-    /// Gradient and Gauss–Newton Hessian at `u`, where the value has just been asked for. L1 is taken as reweighted squares, r² / |r|.
+    /// Gradient and Gauss–Newton Hessian at `u`, where the value has just been asked for. L1 is taken as reweighted
+    /// squares, r² / |r|.
     fn derivatives<C: FnMut(&[f64]) -> f64>(&mut self, objective: &mut Objective<'_, C>, u: &[f64]) {
         let d = u.len();
         let Self { weights, slopes, residual, weighted, jacobian, scaled, gradient, hessian, probe, .. } = self;

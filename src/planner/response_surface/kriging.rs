@@ -182,8 +182,7 @@ impl Kriging {
         for n in self.fitted..self.len() {
             let s = &mut self.scratch;
             let new = self.points.get(n * d..(n + 1) * d).unwrap_or_default();
-            s.kernel.clear();
-            s.kernel.extend(self.points.chunks_exact(d).take(n).map(|x| kernel(x, new, &self.precision)));
+            kernels(new, self.points.get(..n * d).unwrap_or_default(), &self.precision, &mut s.kernel);
             s.column.clear();
             s.column.extend(self.inverse.chunks_exact(n).map(|row| dot_of_lines(row, &s.kernel)));
             // What the known points do not tell of the new one: never less than the nugget but for rounding.
@@ -306,8 +305,7 @@ impl Kriging {
     pub(super) fn weights(&mut self, u: &[f64], weights: &mut Vec<f32>, slopes: Option<&mut Vec<[f32; LANES]>>) {
         let n = self.len();
         let s = &mut self.scratch;
-        s.kernel.clear();
-        s.kernel.extend(self.points.chunks_exact(self.dim).map(|x| kernel(u, x, &self.precision)));
+        kernels(u, &self.points, &self.precision, &mut s.kernel);
         weights.clear();
         let missing = (1.0 - dot_of_lines(&self.row_sums, &s.kernel)) / self.total;
         let rows = self.inverse.chunks_exact(n.max(1)).zip(&self.row_sums);
@@ -336,8 +334,7 @@ impl Kriging {
     pub(super) fn variance(&mut self, u: &[f64]) -> f64 {
         let n = self.len();
         let line = &mut self.scratch.kernel;
-        line.clear();
-        line.extend(self.points.chunks_exact(self.dim.max(1)).map(|x| kernel(u, x, &self.precision)));
+        kernels(u, &self.points, &self.precision, line);
         let rows = self.inverse.chunks_exact(n.max(1)).zip(&*line);
         let told: f64 = rows.map(|(row, k)| dot_of_lines(row, line) * k).sum();
         let missing = 1.0 - dot_of_lines(&self.row_sums, line);
@@ -412,6 +409,12 @@ impl Kriging {
 fn kernel(a: &[f64], b: &[f64], precision: &[f64]) -> f64 {
     let distance: f64 = a.iter().zip(b).zip(precision).map(|((a, b), p)| (a - b) * (a - b) * p).sum();
     (-0.5 * distance).exp()
+}
+
+/// The kernel of `u` with each of the points [n·d], into `line`.
+fn kernels(u: &[f64], points: &[f64], precision: &[f64], line: &mut Vec<f64>) {
+    line.clear();
+    line.extend(points.chunks_exact(u.len().max(1)).map(|x| kernel(u, x, precision)));
 }
 
 #[cfg(test)]

@@ -5,7 +5,7 @@
 use std::collections::hash_map::RandomState;
 use std::hash::BuildHasher as _;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
 use std::task::Waker;
 use std::time::Duration;
@@ -19,19 +19,13 @@ use super::reactor::{Polled, Registration, Source};
 use super::service::{CYCLONE_HEADER, CYCLONE_VENDOR, Request, RequestAdapter, RequestDecoder};
 use super::writer::WriterSlot;
 use crate::clock::{Clock, MonotonicTime};
-use crate::ros::action::{ActionSink, EncodeGoal, RawActionClient, RawResult};
+use crate::ros::action::{ActionSink, EncodeGoal, MAX_GOALS, MAX_WAITING, RawActionClient, RawResult, WaitingGoals};
 use crate::ros::cdr::{self, Payload};
 use crate::ros::messages::Time;
 use crate::ros::port::PublishError;
 
 /// How often to look whether the server is there.
 const LOOK: Duration = Duration::from_millis(200);
-
-/// Goals that are followed at most; of older ones nothing more is heard.
-const MAX_GOALS: usize = 16;
-
-/// Goals that wait for the `ros_dds` thread at most; it takes them all when it runs.
-const MAX_WAITING: usize = 16;
 
 /// Goals and cancellations that wait at most: each goal that waits, and each that is followed, may be given up.
 const MAX_COMMANDS: usize = 2 * MAX_WAITING + MAX_GOALS;
@@ -161,7 +155,7 @@ pub(super) struct ActionSource {
 pub(super) struct Link {
     commands: Receiver<Command>,
     /// Goals among the commands.
-    waiting: Arc<AtomicUsize>,
+    waiting: WaitingGoals,
     ready: Arc<AtomicBool>,
     server: Option<Server>,
     looked: Option<MonotonicTime>,
@@ -174,11 +168,11 @@ pub(super) struct Link {
 /// Both ends of what the `ros_dds` thread and the owner of the client share.
 pub(super) fn link() -> (Link, Handle) {
     let (notes, commands) = sync_channel(MAX_COMMANDS);
-    let waiting = Arc::<AtomicUsize>::default();
+    let waiting = WaitingGoals::default();
     let ready = Arc::new(AtomicBool::new(false));
     let random = RandomState::new(); // its keys come from the system's random numbers
     let client = random.hash_one(0_u8);
-    let handle = Handle { notes, waiting: Arc::clone(&waiting), ready: Arc::clone(&ready) };
+    let handle = Handle { notes, waiting: waiting.clone(), ready: Arc::clone(&ready) };
     (Link { commands, waiting, ready, server: None, looked: None, goals: Vec::new(), client, random }, handle)
 }
 
@@ -187,7 +181,7 @@ impl Link {
     fn next(&self) -> Option<Command> {
         let command = self.commands.try_recv().ok()?;
         if matches!(command, Command::Send { .. }) {
-            self.waiting.fetch_sub(1, Ordering::AcqRel);
+            self.waiting.leave();
         }
         Some(command)
     }
@@ -381,21 +375,20 @@ impl Drop for ActionSource {
 /// The owner's end.
 pub(super) struct Handle {
     notes: SyncSender<Command>,
-    waiting: Arc<AtomicUsize>,
+    waiting: WaitingGoals,
     ready: Arc<AtomicBool>,
 }
 
 impl Handle {
     /// Leaves a goal for the thread. Never waits.
     fn send(&self, action: &str, number: u64, goal: Vec<u8>) -> Result<(), PublishError> {
-        let full = |waiting| PublishError::QueueFull { topic: action.to_owned(), waiting };
-        let room = |waiting: usize| (waiting < MAX_WAITING).then_some(waiting + 1);
-        self.waiting.fetch_update(Ordering::AcqRel, Ordering::Acquire, room).map_err(full)?;
+        self.waiting.enter(action)?;
         self.notes.try_send(Command::Send { number, goal }).map_err(|refused| {
-            self.waiting.fetch_sub(1, Ordering::AcqRel);
+            self.waiting.leave();
+            let topic = action.to_owned();
             match refused {
-                TrySendError::Full(_) => full(MAX_COMMANDS),
-                TrySendError::Disconnected(_) => PublishError::ShutDown { topic: action.to_owned() },
+                TrySendError::Full(_) => PublishError::QueueFull { topic, waiting: MAX_COMMANDS },
+                TrySendError::Disconnected(_) => PublishError::ShutDown { topic },
             }
         })
     }

@@ -4,7 +4,7 @@
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
@@ -12,17 +12,11 @@ use r2r::{ActionClientGoalUntyped, ActionClientUntyped, GoalStatus};
 
 use super::thread::Remote;
 use crate::clock::{Clock, MonotonicTime};
-use crate::ros::action::{ActionSink, EncodeGoal, RawActionClient, RawResult};
+use crate::ros::action::{ActionSink, EncodeGoal, MAX_GOALS, RawActionClient, RawResult, WaitingGoals};
 use crate::ros::port::PublishError;
 
 /// How often to look whether the server is there.
 const LOOK: Duration = Duration::from_millis(200);
-
-/// Goals that are followed at most; of older ones nothing more is heard.
-const MAX_GOALS: usize = 16;
-
-/// Goals that wait for the `ros_r2r` thread at most; it takes them all when it runs.
-const MAX_WAITING: usize = 16;
 
 /// What `r2r` will have at some time.
 type Promise<T> = Pin<Box<dyn Future<Output = T>>>;
@@ -187,7 +181,7 @@ pub(super) struct R2rActionClient {
     pub(super) ready: Arc<AtomicBool>,
     pub(super) remote: Remote,
     /// Goals that wait for the thread.
-    pub(super) waiting: Arc<AtomicUsize>,
+    pub(super) waiting: WaitingGoals,
 }
 
 impl RawActionClient for R2rActionClient {
@@ -200,12 +194,10 @@ impl RawActionClient for R2rActionClient {
     }
 
     fn send(&self, number: u64, goal: &dyn EncodeGoal) -> Result<(), PublishError> {
-        let (id, goal, waiting) = (self.id, goal.json()?, Arc::clone(&self.waiting));
-        let room = |waiting: usize| (waiting < MAX_WAITING).then_some(waiting + 1);
-        let full = |waiting| PublishError::QueueFull { topic: self.action.clone(), waiting };
-        self.waiting.fetch_update(Ordering::AcqRel, Ordering::Acquire, room).map_err(full)?;
+        let (id, goal, waiting) = (self.id, goal.json()?, self.waiting.clone());
+        self.waiting.enter(&self.action)?;
         let sent = self.remote.send(Box::new(move |node| {
-            waiting.fetch_sub(1, Ordering::AcqRel);
+            waiting.leave();
             if let Some(acting) = node.acting(id) {
                 acting.send(number, goal);
             }

@@ -39,7 +39,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use self::action::R2rActionClient;
 use self::publisher::{Outlet, R2rPublisher};
 use self::thread::NodeThread;
-use super::action::{ActionSink, RawActionClient};
+use super::action::{ActionSink, RawActionClient, WaitingGoals};
 use super::arguments::{ArgumentError, Remapper, RosArguments};
 use super::names::{NameError, NodeName};
 use super::port::{
@@ -174,7 +174,13 @@ impl Port for R2rPort {
         let ready = Arc::new(AtomicBool::new(false));
         let (clock, is_ready) = (Arc::clone(&self.clock), Arc::clone(&ready));
         let id = state.node.call(move |node| node.act(&given, action_type, sink, clock, is_ready))?;
-        Ok(Box::new(R2rActionClient { action: name, id, ready, remote: state.node.remote(), waiting: Arc::default() }))
+        Ok(Box::new(R2rActionClient {
+            action: name,
+            id,
+            ready,
+            remote: state.node.remote(),
+            waiting: WaitingGoals::default(),
+        }))
     }
 
     fn own_topics(&self) -> Vec<String> {

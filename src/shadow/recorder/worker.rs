@@ -199,16 +199,15 @@ impl Worker {
             busy = true;
             self.plan(&note);
         }
-        for camera in 0..self.intake.cameras.len() {
-            let Some(note) = self.intake.cameras.get_mut(camera).and_then(|camera| camera.frames.pop().ok()) else {
-                continue;
-            };
-            busy = true;
-            self.frame(&note);
-            if let Some(camera) = self.intake.cameras.get_mut(camera) {
+        let mut cameras = std::mem::take(&mut self.intake.cameras);
+        for camera in &mut cameras {
+            if let Ok(note) = camera.frames.pop() {
+                busy = true;
+                self.frame(&note);
                 let _always_room = camera.free.push(note.data);
             }
         }
+        self.intake.cameras = cameras;
         for _ in 0..AT_ONCE {
             let Ok((log_time, record)) = self.intake.queue.try_recv() else { break };
             busy = true;
