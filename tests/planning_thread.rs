@@ -342,6 +342,27 @@ fn a_model_that_gives_nan_is_said_and_nothing_is_proposed() {
     assert!(bench.proposals.pop().is_err());
 }
 
+#[test]
+fn an_answer_that_comes_after_the_task_was_dropped_does_not_hide_why() {
+    let mut bench = Bench::new(OVER_THE_TABLE, false);
+    bench.begin_task();
+    bench.feed_until(|_, proposals| proposals == 1);
+    bench.tasks.send(TaskMessage { id: 2, file: "".into(), task: Err("deactivated".into()) }).unwrap();
+    bench.feed_until(|report, _| report.task_state == TaskState::Failed);
+    bench.answer(None);
+    for _ in 0..20 {
+        bench.feed(true);
+    }
+    assert_eq!(bench.report.read().problem.as_deref(), Some("deactivated"));
+    // Nor does a refusal count against the task that begins meanwhile.
+    bench.begin_task();
+    bench.feed_until(|_, proposals| proposals == 1);
+    bench.begin_task();
+    bench.answer(Some("too fast"));
+    let report = bench.feed_until(|_, proposals| proposals == 1);
+    assert_eq!((report.task_state, report.problem), (TaskState::Running, None));
+}
+
 /// Steps that have been compared.
 fn compared(steps: &[StepReport]) -> impl Iterator<Item = &StepReport> {
     steps.iter().filter(|step| step.difference.is_some())

@@ -131,7 +131,7 @@ struct State {
     elites: Elites,
     task: Option<ActiveTask>,
     /// Proposal whose answer has not come yet.
-    waiting_for: Option<u64>,
+    waiting_for: Option<Waiting>,
     next_proposal: u64,
     /// The plan whose first step was last handed to the gate, and the goal that it was made for.
     previous: Option<(Plan, usize)>,
@@ -204,6 +204,10 @@ impl Planning {
         state.failed_steps = 0;
         state.task = None;
         state.previous = None;
+        if let Some(waiting) = &mut state.waiting_for {
+            // Its answer says nothing about the task that begins, nor about why this one ended.
+            waiting.for_this_task = false;
+        }
         state.fresh_after = self.clock.monotonic();
         let mut report = PlanningReport {
             task_id: message.id,
@@ -267,12 +271,14 @@ impl Planning {
     fn turn(&mut self, state: &mut State) -> bool {
         let now = self.clock.monotonic();
         let motion = self.motion.read();
-        if let Some(id) = state.waiting_for {
+        if let Some(waiting) = state.waiting_for {
             match &motion.answer {
-                Some(answer) if answer.id == id => {
+                Some(answer) if answer.id == waiting.id => {
                     let refusal = answer.refusal.clone();
                     state.waiting_for = None;
-                    self.step_done(state, refusal);
+                    if waiting.for_this_task {
+                        self.step_done(state, refusal);
+                    }
                     return true;
                 }
                 _ => return false,
@@ -525,7 +531,7 @@ impl Planning {
         state.next_proposal += 1;
         // The ring has room for one, and the last one has been answered.
         if self.proposals.push(Numbered { id, proposal }).is_ok() {
-            state.waiting_for = Some(id);
+            state.waiting_for = Some(Waiting { id, for_this_task: true });
             state.previous = Some((plan, goal_index));
         }
         Ok(())
@@ -580,6 +586,14 @@ impl Planning {
         }
         self.report.write(state.report.clone());
     }
+}
+
+/// A proposal that the gate has not answered.
+#[derive(Clone, Copy)]
+struct Waiting {
+    id: u64,
+    /// Whether the task that it was made for is still the one on its way.
+    for_this_task: bool,
 }
 
 /// A frame in the window.
