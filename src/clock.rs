@@ -102,7 +102,7 @@ impl Clock for SystemClock {
     }
 }
 
-/// The clock of a ROS node. ROS time is the machine's or, once it is [`Self::simulated`], what is told; monotonic time is
+/// The clock of a ROS node. ROS time is the machine's or, while it is [simulated](Self::simulate), what is told; monotonic time is
 /// always the machine's, so that watchdogs and deadlines run on when a simulation stands still or jumps.
 #[derive(Debug, Default)]
 pub struct RosClock {
@@ -113,8 +113,14 @@ pub struct RosClock {
 
 impl RosClock {
     /// From now on ROS time is what [`Self::set`] says; zero before the first time.
-    pub fn simulated(&self) {
+    pub fn simulate(&self) {
+        self.ros_ns.store(0, Ordering::SeqCst);
         self.simulated.store(true, Ordering::SeqCst);
+    }
+
+    /// From now on ROS time is the machine's.
+    pub fn use_machine(&self) {
+        self.simulated.store(false, Ordering::SeqCst);
     }
 
     /// Sets simulated time. Answers by how much it jumped back, when it did.
@@ -207,7 +213,7 @@ mod tests {
     fn simulated_time_is_as_told_also_backwards_and_monotonic_time_is_not() {
         let clock = RosClock::default();
         assert!(clock.ros() > RosTime(0), "the machine's until told otherwise");
-        clock.simulated();
+        clock.simulate();
         assert_eq!(clock.ros(), RosTime(0));
         let before = clock.monotonic();
         assert_eq!(clock.set(RosTime(5_000_000_000)), None);
@@ -216,6 +222,10 @@ mod tests {
         assert_eq!(clock.ros(), RosTime(3_500_000_000));
         assert!(clock.monotonic().since(before) < Duration::from_secs(1));
         assert!(clock.monotonic() >= before);
+        clock.use_machine();
+        assert!(clock.ros() > RosTime(1_000_000_000_000_000_000), "the machine's again");
+        clock.simulate();
+        assert_eq!(clock.ros(), RosTime(0), "what another simulation said is not taken for this one's");
     }
 
     #[test]

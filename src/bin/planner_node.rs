@@ -20,7 +20,7 @@ use vjepa_planner::ros::adapter::Adapter;
 use vjepa_planner::ros::arguments::{Remapper, RosArguments};
 use vjepa_planner::ros::names::NodeName;
 use vjepa_planner::ros::rosout::{self, RosoutLayer};
-use vjepa_planner::ros::sim_time;
+use vjepa_planner::ros::sim_time::TimeSource;
 
 fn main() -> ExitCode {
     memory::give_back_large_blocks();
@@ -53,9 +53,10 @@ fn run() -> anyhow::Result<()> {
     tracing::info!("camera sources in this build: {}", BUILT_SOURCES.join(", "));
     let settings = Settings::load(&name.fully_qualified(), &arguments.params_files, &overrides)?;
 
-    let port = adapter.open(Remapper::new(name, &arguments)?, Arc::clone(&clock))?;
-    let sim_time = settings.config().use_sim_time;
-    let _clock_topic = sim_time.then(|| sim_time::follow(&*port, ros_clock)).transpose()?;
+    let priority = settings.config().execution.realtime_priority;
+    let port = adapter.open(Remapper::new(name, &arguments)?, Arc::clone(&clock), priority)?;
+    let mut time = TimeSource::new(ros_clock);
+    time.follow(settings.config().use_sim_time, &*port)?;
 
     let stop = Arc::new(AtomicBool::new(false));
     for signal in [signal_hook::consts::SIGINT, signal_hook::consts::SIGTERM] {
@@ -64,6 +65,7 @@ fn run() -> anyhow::Result<()> {
     }
 
     let mut node = Node::start(settings, port, clock)?;
+    node.set_time_source(time);
     node.publish_log(lines)?;
     let result = node.spin(&stop);
     node.shutdown();

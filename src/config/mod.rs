@@ -56,7 +56,7 @@ parameters! {
         goal: GoalConfig = GoalConfig::default(),
         /// Whether ROS time comes from `/clock`, as with a simulator or a recording. Ages and watchdogs stay on the
         /// monotonic clock of this machine.
-        use_sim_time: bool = false => read_only(),
+        use_sim_time: bool = false => runtime(),
         /// Quality of service by topic (absolute name), where it is to differ from the node's own.
         qos_overrides: BTreeMap<String, TopicOverrides> = BTreeMap::new() => keyed_by("topic"),
         /// How the networks run.
@@ -133,6 +133,9 @@ parameters! {
         /// In continuous execution: time from the end of planning until the new motion joins the one under way; what the
         /// command takes to reach the controller.
         join_lead_ms: f64 = 30.0 => runtime().unit("ms").range(10.0..=200.0),
+        /// Real-time priority (`SCHED_FIFO`) of the threads that bring commands out, the gate and the middleware; 0: they
+        /// are scheduled as others are. Needs an `rtprio` limit or `CAP_SYS_NICE`. Planning is never a real-time thread.
+        realtime_priority: u8 = 0 => read_only().range(0..=99),
         /// How far a frame's stamp may lie outside the joint states received.
         max_extrapolation_ms: f64 = 20.0 => read_only().unit("ms").range(0.0..=1_000.0),
         /// A longer pause between two frames in the window starts it anew.

@@ -45,7 +45,7 @@ use crate::ros::qos::QosProfile;
 use crate::safety::gate::CommandGate;
 use crate::shadow::recorder::Recorder;
 use crate::share;
-use crate::threads::give_way;
+use crate::threads::{give_way, go_first};
 use crate::world_model::preprocess::Preprocessor;
 use crate::world_model::{GraphSelection, LoadOptions, OnnxWorldModel, WorldModel as _};
 
@@ -310,10 +310,14 @@ impl Configured {
             _subscriptions: subscriptions,
             camera_thread: None,
         };
-        for (name, thread) in [
-            ("gate", spawn("gate", move || gate_thread.run())),
-            ("planning", spawn("planning", move || planning_thread.run())),
-        ] {
+        let gate_priority = config.execution.realtime_priority;
+        let gate = move || {
+            go_first(gate_priority, "the command gate");
+            gate_thread.run();
+        };
+        for (name, thread) in
+            [("gate", spawn("gate", gate)), ("planning", spawn("planning", move || planning_thread.run()))]
+        {
             match thread {
                 Ok(handle) => configured.threads.push((name, handle)),
                 Err(error) => {

@@ -62,6 +62,7 @@ use crate::ros::parameters::ParameterServer;
 use crate::ros::port::{Port, PortError, PublishError, Publisher};
 use crate::ros::qos_overrides::OverridingPort;
 use crate::ros::rosout::RosoutLines;
+use crate::ros::sim_time::TimeSource;
 use crate::safety::gate::GateConfigError;
 use crate::shadow::recorder::{Recorder, RecorderError};
 use crate::world_model::ModelError;
@@ -152,6 +153,7 @@ pub struct Node {
     display: Display,
     nothing: Nothing,
     log: Option<(RosoutLines, Publisher<Log>)>,
+    time: Option<TimeSource>,
 }
 
 /// What is shown while nothing is configured.
@@ -203,6 +205,7 @@ impl Node {
             progress: Note::default(),
             failure: String::new(),
             log: None,
+            time: None,
             config,
             port,
             clock,
@@ -217,6 +220,11 @@ impl Node {
         let publisher = RosoutLines::advertise(&*self.port)?;
         self.log = Some((lines, publisher));
         Ok(())
+    }
+
+    /// Lets the parameter `use_sim_time` decide where ROS time comes from.
+    pub fn set_time_source(&mut self, time: TimeSource) {
+        self.time = Some(time);
     }
 
     /// Runs the life cycle, takes tasks and publishes status until `stop` is set.
@@ -242,6 +250,7 @@ impl Node {
 
     fn turn(&mut self) -> Result<(), NodeError> {
         self.config = self.parameters.config();
+        self.follow_time();
         self.run_lifecycle()?;
         let now = self.clock.monotonic();
         let state = self.lifecycle.state();
@@ -273,6 +282,16 @@ impl Node {
             lines.publish(publisher);
         }
         Ok(())
+    }
+
+    fn follow_time(&mut self) {
+        if let Some(time) = &mut self.time
+            && let Err(error) = time.follow(self.config.use_sim_time, &*self.port)
+        {
+            tracing::error!("ROS time stays the machine's: {error}");
+            // Asking at every turn would fill the log.
+            self.time = None;
+        }
     }
 
     /// Publishes status and diagnostics, when something has changed or it is time to.

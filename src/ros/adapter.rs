@@ -9,6 +9,7 @@ use super::dds::DdsPort;
 use super::environment::{Environment, EnvironmentError};
 use super::port::{Port, PortError};
 use crate::clock::Clock;
+use crate::threads::with_threads_that_go_first;
 
 /// The way into the ROS graph. The default is [`Adapter::R2r`] in a build with the feature `r2r`, else
 /// [`Adapter::Dds`].
@@ -55,11 +56,20 @@ impl Adapter {
         Ok((adapter, others))
     }
 
-    /// Joins the network as the node that `names` is for.
+    /// Joins the network as the node that `names` is for. The middleware's threads get this `realtime_priority`; 0: none.
     ///
     /// # Errors
     /// [`OpenError`] when the environment makes no sense or the adapter refuses.
-    pub fn open(self, names: Remapper, clock: Arc<dyn Clock>) -> Result<Arc<dyn Port>, OpenError> {
+    pub fn open(
+        self,
+        names: Remapper,
+        clock: Arc<dyn Clock>,
+        realtime_priority: u8,
+    ) -> Result<Arc<dyn Port>, OpenError> {
+        with_threads_that_go_first(realtime_priority, "the middleware", || self.join_network(names, clock))
+    }
+
+    fn join_network(self, names: Remapper, clock: Arc<dyn Clock>) -> Result<Arc<dyn Port>, OpenError> {
         match self {
             Self::Dds => Ok(Arc::new(DdsPort::open(names, &Environment::from_process()?, clock)?)),
             #[cfg(feature = "r2r")]

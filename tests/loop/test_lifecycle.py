@@ -1,6 +1,10 @@
 """The node as a managed node of ROS 2, driven through the services that `ros2 lifecycle` uses."""
 
+import contextlib
+import os
 import signal
+import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -109,6 +113,42 @@ def test_a_whole_life(node: PlannerNode, robot: Robot, tmp_path: Path) -> None:
     assert node.process.poll() is None, "as other managed nodes, it goes on until it is told to end"
     node.process.send_signal(signal.SIGINT)
     assert node.process.wait(5) == 0
+
+
+def policies(node: PlannerNode) -> dict[str, tuple[int, int]]:
+    """Scheduling policy and real-time priority of the node's threads."""
+    found = {}
+    for task in Path(f"/proc/{node.process.pid}/task").iterdir():
+        with contextlib.suppress(FileNotFoundError):  # it has just ended
+            name, fields = (task / "stat").read_text().split("(", 1)[1].rsplit(")", 1)
+            # proc(5): fields 40 and 41; what is split here begins with the third.
+            found[name] = (int(fields.split()[38]), int(fields.split()[37]))
+    return found
+
+
+def may_have_realtime_threads() -> bool:
+    """Whether a process of this one may."""
+    ask = "import os; os.sched_setscheduler(0, os.SCHED_FIFO, os.sched_param(5))"
+    return subprocess.run([sys.executable, "-c", ask], capture_output=True, check=False).returncode == 0
+
+
+def test_commands_leave_by_realtime_threads_where_that_is_permitted_and_planning_is_none(
+    tmp_path: Path, robot: Robot
+) -> None:
+    with PlannerNode(tmp_path / "node.log", MANUAL, "execution.realtime_priority:=5") as node:
+        assert Lifecycle(robot).change("configure")
+        found = policies(node)
+        first = {name for name, scheduled in found.items() if scheduled == (os.SCHED_FIFO, 5)}
+        if may_have_realtime_threads():
+            assert first >= {"gate", "ros_dds"}, found
+            assert any(name.startswith("RustDDS") for name in first), found
+        else:
+            assert not first, found
+            assert "execution.realtime_priority 5 cannot be had" in node.log()
+        assert {name: found[name][0] for name in ("planning", "planner_node")} == {
+            "planning": os.SCHED_OTHER,
+            "planner_node": os.SCHED_OTHER,
+        }
 
 
 def test_states_and_transitions_are_those_of_rcl_lifecycle(node: PlannerNode, robot: Robot) -> None:

@@ -166,6 +166,16 @@ def test_time_comes_from_the_simulation_and_its_jump_back_is_said(tmp_path: Path
             wait_for(lambda sec=sec: is_stamped_at(sec), 20, f"the simulation's time {sec} s")
         assert "/clock jumped back by 38.000 s" in node.log()
 
+        assert client.set_each(use_sim_time=False)[0].successful
+        wait_for(lambda: not clock.get_matched_subscriptions(), 10, "the node no longer listens to /clock")
+        client.event()  # of use_sim_time itself
+        assert client.set_each(execution__settle_ms=float(next(settings)))[0].successful
+        assert abs(client.event().stamp.sec - time.time()) < 60, "the machine's time again"
+        assert client.set_each(use_sim_time=True)[0].successful
+        wait_for(lambda: bool(clock.get_matched_subscriptions()), 10, "the node listens again")
+        client.event()
+        wait_for(lambda: is_stamped_at(50), 20, "the simulation's time")
+
 
 @pytest.mark.parametrize(
     ("text", "words"),

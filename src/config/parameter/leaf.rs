@@ -106,6 +106,7 @@ integer_leaf!(usize, 0, i64::MAX);
 integer_leaf!(u32, 0, 0xFFFF_FFFF);
 integer_leaf!(i32, -0x8000_0000, 0x7FFF_FFFF);
 integer_leaf!(u16, 0, 0xFFFF);
+integer_leaf!(u8, 0, 0xFF);
 
 /// Absent when no value is given or [`Spec::none_is`] says so.
 impl<L: Leaf> Leaf for Option<L> {

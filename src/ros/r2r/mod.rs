@@ -117,9 +117,12 @@ impl Port for R2rPort {
         let (name, given) = self.names_of(topic)?;
         let mut state = self.lock();
         let state = state.as_mut().ok_or(PortError::ShutDown)?;
-        let topic = name.clone();
-        let (id, publisher) = state.node.call(move |node| node.advertise(topic, &given, message_type, qos))?;
-        let outlet = Outlet::start(name, publisher, state.node.remote().withdrawer(id))?;
+        let remote = state.node.remote();
+        // The publisher's thread is made on the node's, so that it has its priority.
+        let outlet = state.node.call(move |node| {
+            let (id, publisher) = node.advertise(name.clone(), &given, message_type, qos)?;
+            Outlet::start(name, publisher, remote.withdrawer(id))
+        })?;
         state.outlets.retain(|outlet| !outlet.is_closed());
         state.outlets.push(Arc::clone(&outlet));
         Ok(Box::new(R2rPublisher(outlet)))
