@@ -188,15 +188,16 @@ test-gstreamer: ## GStreamer pipelines: test pattern, files, RTSP on loopback (n
 	VJEPA_GSTREAMER_REQUIRED=1 cargo test $(CARGO_FLAGS) --features gstreamer --lib --test gstreamer gstreamer
 
 MINUTES ?= 30
+REALTIME ?=
 .PHONY: soak
-soak: build ## the node under a robot's load: frames, joint states, plans, commands, memory (MINUTES=30)
-	$(VENV)/bin/python benches/soak.py --minutes $(MINUTES) --json out/soak.json
+soak: build ## the node under a robot's load: frames, joint states, plans, commands, memory (MINUTES=30 REALTIME=1)
+	$(VENV)/bin/python benches/soak.py --minutes $(MINUTES) $(if $(REALTIME),--realtime) --json out/soak.json
 
 .PHONY: soak-short
 # With the node that is built already, as test-loop has it.
 soak-short: ## two minutes of the same, with limits that hold beside other work
 	@[ -x target/release/planner_node ] || { echo "soak-short: build the node first (make test or make build)" >&2; exit 2; }
-	$(VENV)/bin/python benches/soak.py --minutes 2 --shared --json out/soak-short.json
+	$(VENV)/bin/python benches/soak.py --minutes 2 --shared --realtime --json out/soak-short.json
 
 .PHONY: bench-stop
 bench-stop: build ## how long ~/stop takes while the node plans on all cores
