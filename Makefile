@@ -25,6 +25,8 @@ SHELL := /bin/bash
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
 export PATH := $(PATH):$(HOME)/.cargo/bin
+# Without what a sourced ROS 2 puts there, which is not for the virtual environments.
+SOURCED_PYTHONPATH := $(PYTHONPATH)
 export PYTHONPATH := python
 
 # A cargo that rustup installed under another HOME (a container, sudo) still finds its toolchain.
@@ -170,6 +172,7 @@ test-loop: test-rust
 	$(VENV)/bin/python -m pytest -c python/pyproject.toml --reruns 1 --reruns-delay 5 -rR tests/loop
 
 .PHONY: test-ros
+test-ros: export PYTHONPATH := $(SOURCED_PYTHONPATH)
 test-ros: ## the r2r adapter and ros2's own tools, where a ROS 2 is sourced
 	@CARGO_FLAGS="$(CARGO_FLAGS)" scripts/test_ros.sh
 
