@@ -6,6 +6,7 @@ Arguments that are left empty keep what the parameter file says. `--show-args` l
 """
 
 from dataclasses import dataclass
+from pathlib import Path
 
 from launch import LaunchContext, LaunchDescription
 from launch.actions import DeclareLaunchArgument, OpaqueFunction
@@ -15,6 +16,7 @@ from launch_ros.parameter_descriptions import ParameterValue
 from launch_ros.substitutions import FindPackageShare
 
 SHARE = FindPackageShare("vjepa_planner")
+SHIPPED = Path(__file__).resolve().parent.parent / "config"
 # What rviz/planner.rviz shows of the node.
 SHOWN = ("plan", "elites", "model_view/compressed")
 
@@ -35,14 +37,27 @@ SETTINGS = {
     "model": Setting("model", "model directory, with manifest.yaml"),
     "robot": Setting("urdf", "description of the arm, a URDF file"),
     "task": Setting("task_file", "task to start with"),
+    "camera": Setting(
+        "camera.source",
+        "where pictures come from: a topic, a device, a pipeline or a recording",
+        ["", "ros", "v4l2", "gstreamer", "replay"],
+    ),
     "image_topic": Setting("camera.topic", "topic of the camera's sensor_msgs/Image"),
     "joint_states_topic": Setting("robot.joint_states_topic", "topic of the arm's sensor_msgs/JointState"),
+    "controller": Setting(
+        "command.output",
+        "what moves the arm: joint_trajectory_controller, forward_command_controller or MoveIt Servo",
+        ["", "joint_trajectory", "forward_command", "servo_twist"],
+    ),
     "arm_topic": Setting("command.arm_topic", "topic of the arm's controller"),
     "gripper_topic": Setting("command.gripper_topic", "topic of the gripper's controller"),
     "goal_image": Setting("goal.image", "picture of what is to be reached"),
     "record": Setting("recording.enabled", "record as MCAP", ["", "true", "false"], bool),
     "record_to": Setting("recording.directory", "where recordings are made, each in a folder of its own"),
     "use_sim_time": Setting("use_sim_time", "ROS time from /clock", ["", "true", "false"], bool),
+    "realtime_priority": Setting(
+        "execution.realtime_priority", "SCHED_FIFO priority of what brings commands out, 0 to 99", kind=int
+    ),
     "autostart": Setting(
         "autostart",
         "configure and activate at the start, without ros2 lifecycle",
@@ -68,7 +83,7 @@ def arguments() -> list[DeclareLaunchArgument]:
         DeclareLaunchArgument(
             "config",
             default_value=PathJoinSubstitution([SHARE, "config", "planner.yaml"]),
-            description="parameter file of the node",
+            description="parameter file of the node: a path, or a name in the package's config",
         ),
         *of_parameters,
         DeclareLaunchArgument("namespace", default_value="", description="namespace of the node"),
@@ -94,6 +109,15 @@ def arguments() -> list[DeclareLaunchArgument]:
     ]
 
 
+def parameter_file(config: str) -> str:
+    """The file that is meant; launch would go on without one that does not exist."""
+    for path in (Path(config).expanduser(), SHIPPED / config):
+        if path.is_file():
+            return str(path)
+    shipped = ", ".join(sorted(path.name for path in SHIPPED.glob("*.yaml")))
+    raise RuntimeError(f"config:={config}: there is no such file, nor is it one of {SHIPPED}: {shipped}")
+
+
 def nodes(context: LaunchContext) -> list[Node]:
     """The planner, with the parameters that arguments were given for, and rviz if wanted."""
 
@@ -110,7 +134,7 @@ def nodes(context: LaunchContext) -> list[Node]:
         executable="planner_node",
         name=given("name"),
         namespace=given("namespace"),
-        parameters=[given("config"), overrides],
+        parameters=[parameter_file(given("config")), overrides],
         arguments=["--adapter", given("adapter")] if given("adapter") else [],
         ros_arguments=["--log-level", given("log_level")],
         output="screen",

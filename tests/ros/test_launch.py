@@ -56,6 +56,30 @@ def test_arguments_become_parameters_and_a_way_into_ros() -> None:
     assert overridden(planner) == {"mode", "command.arm_topic", "autostart"}
 
 
+def test_a_parameter_file_is_found_by_path_or_by_the_name_of_a_shipped_one(tmp_path: Path) -> None:
+    mine = tmp_path / "mine.yaml"
+    mine.write_text("/**: {ros__parameters: {}}")
+    for given, found in {str(mine): mine, "demo.yaml": FOLDER.parent / "config/demo.yaml"}.items():
+        (planner,), context = planned(config=given)
+        file, _overrides = planner._Node__parameters
+        assert Path(file.evaluate(context)) == found
+    with pytest.raises(RuntimeError, match=r"config:=other\.yaml: .*demo\.yaml, planner\.yaml"):
+        planned(config="other.yaml")
+
+
+def test_controller_and_camera_are_chosen_by_name() -> None:
+    (planner,), _context = planned(controller="servo_twist", camera="v4l2", realtime_priority="20")
+    assert overridden(planner) == {
+        "command.output",
+        "camera.source",
+        "execution.realtime_priority",
+        "autostart",
+    }
+    for wrong in ({"controller": "moveit"}, {"camera": "usb"}):
+        with pytest.raises(RuntimeError, match=next(iter(wrong.values()))):
+            planned(**wrong)
+
+
 def test_rviz_looks_at_the_node_by_its_name() -> None:
     (_, rviz), context = planned(rviz="true", namespace="cell", name="left", image_topic="/camera/color")
     remappings = {
