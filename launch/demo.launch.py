@@ -59,8 +59,8 @@ def arguments() -> list[DeclareLaunchArgument]:
 def simulator(context: LaunchContext) -> list:
     """The simulated arm, and what gives it scenes and the planner tasks."""
     python = LaunchConfiguration("python").perform(context)
-    # Not ROS's Python packages, which may be of another version of Python.
-    surroundings = {"PYTHONPATH": str(SHARE / "python"), "PYTHONUNBUFFERED": "1"}
+    # Not ROS's Python packages, which may be of another version of Python; nor what lies where launch was called.
+    surroundings = {"PYTHONPATH": str(SHARE / "python"), "PYTHONSAFEPATH": "1", "PYTHONUNBUFFERED": "1"}
     arm = ExecuteProcess(
         cmd=[python, "-m", "sim"],
         name="simulator",
