@@ -46,12 +46,15 @@ fn main() {
     let clock = Arc::new(SystemClock::new());
     let cases = [
         ("vga_rgb8", 640, 480, Encoding::Rgb8),
+        ("vga_bgr8", 640, 480, Encoding::Bgr8),
         ("vga_yuyv", 640, 480, Encoding::Yuyv),
+        ("vga_nv12", 640, 480, Encoding::Nv12),
         ("vga_bayer", 640, 480, Encoding::BayerRggb8),
         ("vga_jpeg", 640, 480, Encoding::Jpeg),
         ("1080p_rgb8", 1920, 1080, Encoding::Rgb8),
         ("1080p_yuyv", 1920, 1080, Encoding::Yuyv),
         ("1080p_nv12", 1920, 1080, Encoding::Nv12),
+        ("1080p_bayer", 1920, 1080, Encoding::BayerRggb8),
         ("1080p_jpeg", 1920, 1080, Encoding::Jpeg),
     ];
     println!("{:<12} {:>12} {:>16} {:>16}", "ms", "into slot", "to input", "antialiased");

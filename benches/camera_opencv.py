@@ -8,6 +8,7 @@ rounding (`INTER_LINEAR` on 32-bit floats). Needs opencv-python-headless:
 import subprocess
 import time
 from collections.abc import Callable
+from statistics import median
 
 import cv2
 import numpy as np
@@ -50,6 +51,7 @@ def cases() -> dict[str, Callable[[], object]]:
         planes = np.ascontiguousarray(np.vstack([smooth[..., 0], smooth[: height // 2, :, 1]]))
         bayer = np.ascontiguousarray(smooth[..., 0])
         found[f"{size}_rgb8"] = lambda p=smooth: to_input(square(p))
+        found[f"{size}_bgr8"] = lambda p=smooth: to_input(cv2.cvtColor(square(p), cv2.COLOR_BGR2RGB))
         found[f"{size}_yuyv"] = lambda p=yuyv: to_input(cv2.cvtColor(square(p), cv2.COLOR_YUV2RGB_YUY2))
         found[f"{size}_nv12"] = lambda p=planes: to_input(nv12(p))
         found[f"{size}_bayer"] = lambda p=bayer: to_input(cv2.cvtColor(square(p), cv2.COLOR_BayerRGGB2RGB))
@@ -67,7 +69,7 @@ def opencv_ms(body: Callable[[], object]) -> float:
 
 
 def main() -> None:
-    """Measures by turns and prints the quickest of each."""
+    """Measures by turns and prints the medians of the rounds."""
     cv2.setNumThreads(1)
     ours: dict[str, list[float]] = {}
     theirs: dict[str, list[float]] = {}
@@ -81,9 +83,9 @@ def main() -> None:
             theirs.setdefault(name, []).append(opencv_ms(body))
     print(f"OpenCV {cv2.__version__}, one thread; ms to a {SIDE}x{SIDE} input")
     print(f"{'':12} {'ours':>8} {'OpenCV':>8} {'ratio':>8}")
-    for name in ours.keys() & theirs.keys():
-        mine, other = min(ours[name]), min(theirs[name])
-        print(f"{name:12} {mine:8.3f} {other:8.3f} {other / mine:8.2f}")
+    for name in filter(theirs.__contains__, ours):
+        ratio = median(other / mine for mine, other in zip(ours[name], theirs[name], strict=True))
+        print(f"{name:12} {median(ours[name]):8.3f} {median(theirs[name]):8.3f} {ratio:8.2f}")
 
 
 if __name__ == "__main__":

@@ -5,6 +5,7 @@
 
 use std::ops::Range;
 
+use super::colour::{self, BayerRows};
 use super::encoding::Encoding;
 use super::image_file;
 use crate::ros::messages::Image;
@@ -161,130 +162,25 @@ impl<'a> Rows<'a> {
 
     /// Writes `columns` of row `y` in RGB, three bytes each; what lies outside the picture is left alone.
     pub fn read(&self, y: usize, columns: Range<usize>, rgb: &mut [u8]) {
-        let columns = columns.start..columns.end.min(self.width);
-        let row = self.row(y);
-        let (pixels, _) = rgb.as_chunks_mut::<3>();
-        match self.encoding {
-            Encoding::Rgb8 => {
-                let from = row.get(columns.start * 3..columns.end * 3).unwrap_or_default();
-                if let Some(to) = rgb.get_mut(..from.len()) {
-                    to.copy_from_slice(from);
-                }
-            }
-            Encoding::Bgr8 => packed::<3>(row, columns, pixels, |[b, g, r]| [r, g, b]),
-            Encoding::Rgba8 => packed::<4>(row, columns, pixels, |[r, g, b, _]| [r, g, b]),
-            Encoding::Bgra8 => packed::<4>(row, columns, pixels, |[b, g, r, _]| [r, g, b]),
-            Encoding::Mono8 => packed::<1>(row, columns, pixels, |[grey]| [grey; 3]),
-            Encoding::Uyvy => pairs(row, columns, pixels, |[u, y0, v, y1]| [y0, y1, u, v]),
-            Encoding::Yuyv => pairs(row, columns, pixels, |[y0, u, y1, v]| [y0, y1, u, v]),
-            Encoding::Nv12 | Encoding::Nv21 => {
-                let colour = self.row(self.height + y / 2);
-                planes(row, colour, self.encoding == Encoding::Nv12, columns, pixels);
-            }
-            Encoding::BayerRggb8 => self.bayer(y, columns, (0, 0), pixels),
-            Encoding::BayerBggr8 => self.bayer(y, columns, (1, 1), pixels),
-            Encoding::BayerGbrg8 => self.bayer(y, columns, (0, 1), pixels),
-            Encoding::BayerGrbg8 => self.bayer(y, columns, (1, 0), pixels),
-            Encoding::Jpeg | Encoding::Png => {}
-        }
-    }
-
-    /// Bilinear interpolation of a pattern with red at column and row `red` (0 or 1 each). At the border, where neighbours
-    /// are missing, a pixel takes the colour of the one next to it, as OpenCV does.
-    fn bayer(&self, y: usize, columns: Range<usize>, red: (usize, usize), rgb: &mut [[u8; 3]]) {
+        let pixels = rgb.as_chunks_mut::<3>().0;
+        let length = columns.end.min(self.width).saturating_sub(columns.start).min(pixels.len());
+        let (columns, pixels) = (columns.start..columns.start + length, &mut pixels[..length]);
+        let Some(red) = self.encoding.bayer_red() else {
+            // Two rows of pixels share one of colour, where that is a plane of its own.
+            let colour = if self.encoding.rows(2) > 2 { self.row(self.height + y / 2) } else { &[] };
+            return colour::convert(self.encoding, self.row(y), colour, columns, pixels);
+        };
+        // The first and the last row have the colours of those beside them, as OpenCV has it.
         let y = y.clamp(1, self.height.saturating_sub(2).max(1));
-        let (above, here, below) = (self.row(y - 1), self.row(y), self.row(y + 1));
-        let red_row = y % 2 == red.1;
-        let mean = |a: u8, b: u8| ((u16::from(a) + u16::from(b) + 1) >> 1) as u8;
-        let mean4 =
-            |a: u8, b: u8, c: u8, d: u8| ((u16::from(a) + u16::from(b) + u16::from(c) + u16::from(d) + 2) >> 2) as u8;
-        let last = self.width.saturating_sub(2).max(1);
-        for (pixel, x) in rgb.iter_mut().zip(columns) {
-            let x = x.clamp(1, last);
-            let three = |row: &'a [u8]| row.get(x - 1..x + 2).and_then(|three| three.first_chunk::<3>());
-            let (Some(&[nw, n, ne]), Some(&[w, own, e]), Some(&[sw, s, se])) =
-                (three(above), three(here), three(below))
-            else {
-                return;
-            };
-            *pixel = match (red_row, x % 2 == red.0) {
-                (true, true) => [own, mean4(n, s, w, e), mean4(nw, ne, sw, se)],
-                (true, false) => [mean(w, e), own, mean(n, s)],
-                (false, true) => [mean(n, s), own, mean(w, e)],
-                (false, false) => [mean4(nw, ne, sw, se), mean4(n, s, w, e), own],
-            };
-        }
+        let rows = BayerRows {
+            above: self.row(y - 1),
+            here: self.row(y),
+            below: self.row(y + 1),
+            red: y % 2 == red.1,
+            odd_green: (y % 2 == red.1) == (red.0 == 0),
+        };
+        colour::convert_bayer(&rows, columns, pixels);
     }
-}
-
-/// Pixels of `N` bytes each.
-fn packed<const N: usize>(row: &[u8], columns: Range<usize>, rgb: &mut [[u8; 3]], colour: impl Fn([u8; N]) -> [u8; 3]) {
-    let pixels = row.as_chunks::<N>().0.get(columns).unwrap_or_default();
-    for (to, &from) in rgb.iter_mut().zip(pixels) {
-        *to = colour(from);
-    }
-}
-
-/// Two pixels in four bytes; `order` puts them into Y Y U V.
-fn pairs(row: &[u8], columns: Range<usize>, rgb: &mut [[u8; 3]], order: impl Fn([u8; 4]) -> [u8; 4]) {
-    let fours = row.as_chunks::<4>().0;
-    in_pairs(columns, rgb, |range| fours.get(range).unwrap_or_default().iter().map(|&four| order(four)));
-}
-
-/// Y in one plane, two bytes of colour for each pair of pixels in another.
-fn planes(row: &[u8], colour: &[u8], u_first: bool, columns: Range<usize>, rgb: &mut [[u8; 3]]) {
-    let (ys, colours) = (row.as_chunks::<2>().0, colour.as_chunks::<2>().0);
-    let both = |range: Range<usize>| {
-        ys.get(range.clone()).unwrap_or_default().iter().zip(colours.get(range).unwrap_or_default())
-    };
-    if u_first {
-        in_pairs(columns, rgb, |range| both(range).map(|(&[y0, y1], &[u, v])| [y0, y1, u, v]));
-    } else {
-        in_pairs(columns, rgb, |range| both(range).map(|(&[y0, y1], &[v, u])| [y0, y1, u, v]));
-    }
-}
-
-/// Pixels that share colour by twos; `quads` gives Y Y U V of a range of pairs.
-fn in_pairs<I: Iterator<Item = [u8; 4]>>(
-    columns: Range<usize>,
-    rgb: &mut [[u8; 3]],
-    quads: impl Fn(Range<usize>) -> I,
-) {
-    let Range { start, end } = columns;
-    let Some(mut rgb) = rgb.get_mut(..end.saturating_sub(start)) else { return };
-    let one = |pair: usize| quads(pair..pair + 1).next();
-    if start % 2 == 1
-        && let Some((first, rest)) = std::mem::take(&mut rgb).split_first_mut()
-    {
-        if let Some([_, y, u, v]) = one(start / 2) {
-            *first = yuv(y, u, v);
-        }
-        rgb = rest;
-    }
-    let (twos, last) = rgb.as_chunks_mut::<2>();
-    for (two, [y0, y1, u, v]) in twos.iter_mut().zip(quads(start.div_ceil(2)..end / 2)) {
-        *two = [yuv(y0, u, v), yuv(y1, u, v)];
-    }
-    if let (Some(last), Some([y, _, u, v])) = (last.first_mut(), one(end / 2)) {
-        *last = yuv(y, u, v);
-    }
-}
-
-/// BT.601, limited range, in fixed point with 20 bits after the point.
-#[inline(always)]
-fn yuv(y: u8, u: u8, v: u8) -> [u8; 3] {
-    const BITS: i32 = 20;
-    const HALF: i32 = 1 << (BITS - 1);
-    // 255/219, and 255/224 of 2(1 − Kr), 2(1 − Kb) and the shares of green; Kr = 0.299, Kb = 0.114.
-    const Y: i32 = 1_220_542;
-    const RED_OF_V: i32 = 1_673_527;
-    const GREEN_OF_V: i32 = -852_492;
-    const GREEN_OF_U: i32 = -409_993;
-    const BLUE_OF_U: i32 = 2_116_026;
-    let (u, v) = (i32::from(u) - 128, i32::from(v) - 128);
-    let y = (i32::from(y) - 16).max(0) * Y + HALF;
-    [y + RED_OF_V * v, y + GREEN_OF_V * v + GREEN_OF_U * u, y + BLUE_OF_U * u]
-        .map(|channel| (channel >> BITS).clamp(0, 255) as u8)
 }
 
 /// Converts a picture to RGB without row padding into `rgb`, which is reused; answers its width and height.
@@ -342,16 +238,31 @@ mod tests {
     }
 
     #[test]
-    fn pairs_of_pixels_may_be_cut_anywhere() {
-        let data: Vec<u8> = (0..7 * 2 * 3 + 20).map(|i| (i * 37 % 251) as u8).collect();
-        for encoding in [Encoding::Yuyv, Encoding::Uyvy, Encoding::Nv12] {
-            let image = RawImage { width: 7, height: 2, encoding, step: 16, data: &data };
-            let mut whole = Vec::new();
-            to_rgb(&image, &mut whole).unwrap();
-            for (start, end) in (0..=7).flat_map(|start| (start..=7).map(move |end| (start, end))) {
-                let mut part = vec![0; (end - start) * 3];
-                image.rows().unwrap().read(1, start..end, &mut part);
-                assert_eq!(part, whole[(7 + start) * 3..(7 + end) * 3], "{encoding} {start}..{end}");
+    fn blocks_of_pixels_are_the_same_as_one_by_one_wherever_a_row_is_cut() {
+        let (width, height) = (75, 5);
+        let data: Vec<u8> = (0_u32..4 * 80 * 8).map(|i| (i.wrapping_mul(2_654_435_761) >> 24) as u8).collect();
+        for (name, encoding) in Encoding::ROS_NAMES {
+            let image = RawImage { width, height, encoding, step: encoding.row_bytes(80) as u32, data: &data };
+            let rows = image.rows().unwrap();
+            let width = rows.width();
+            for y in 0..rows.height() {
+                let mut single = vec![0; width * 3];
+                for (x, pixel) in single.chunks_exact_mut(3).enumerate() {
+                    rows.read(y, x..x + 1, pixel);
+                }
+                for (start, end) in (0..4).chain([32, 33, 70]).flat_map(|s| [(s, width), (s, width - 2), (s, s + 3)]) {
+                    let mut part = vec![0; (end - start) * 3];
+                    rows.read(y, start..end, &mut part);
+                    assert_eq!(part, single[start * 3..end * 3], "{name}, row {y}, {start}..{end}");
+                }
+                // A place that is too long or too short for what is asked.
+                let mut long = vec![9; (width + 40) * 3];
+                rows.read(y, 1..width + 40, &mut long);
+                assert_eq!(long[..(width - 1) * 3], single[3..], "{name}");
+                assert!(long[(width - 1) * 3..].iter().all(|&byte| byte == 9), "{name}: beyond the row");
+                let mut short = vec![0; 40 * 3];
+                rows.read(y, 0..width, &mut short);
+                assert_eq!(short, single[..40 * 3], "{name}");
             }
         }
     }

@@ -98,12 +98,20 @@ impl Encoding {
         }
     }
 
+    /// Column and row (0 or 1 each) of the red pixel in each 2×2 of a Bayer pattern; `None` for the others.
+    pub fn bayer_red(self) -> Option<(usize, usize)> {
+        Some(match self {
+            Self::BayerRggb8 => (0, 0),
+            Self::BayerBggr8 => (1, 1),
+            Self::BayerGbrg8 => (0, 1),
+            Self::BayerGrbg8 => (1, 0),
+            _ => return None,
+        })
+    }
+
     /// Smallest width and height, pixels: a Bayer pattern is interpolated from all sides.
     pub fn least_side(self) -> usize {
-        match self {
-            Self::BayerRggb8 | Self::BayerBggr8 | Self::BayerGbrg8 | Self::BayerGrbg8 => 3,
-            _ => 1,
-        }
+        if self.bayer_red().is_some() { 3 } else { 1 }
     }
 
     /// Rows of the buffer, of all planes, for a picture of `height` rows.

@@ -1,5 +1,6 @@
 //! Camera frames: where they come from, what a frame is, and how pixels and messages become one.
 
+mod colour;
 pub mod decode;
 pub mod encoding;
 pub mod file;

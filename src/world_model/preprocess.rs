@@ -4,6 +4,7 @@
 //! Nothing is rounded after resizing, as in the original. Colour normalisation is inside the encoder graph. Of pictures in
 //! other encodings than RGB, only rows and columns that the resizing looks at are converted.
 
+use multiversion::multiversion;
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
@@ -223,9 +224,7 @@ impl Antialias {
             sum.fill([0.0; 3]);
             for (y, weight) in (*first..).zip(mine) {
                 let row = kept.chunks_exact(row_bytes).nth(y % places).unwrap_or_default();
-                for (sum, &level) in sum.as_flattened_mut().iter_mut().zip(row) {
-                    *sum += weight * f32::from(level);
-                }
+                add(*weight, row, sum.as_flattened_mut());
             }
             for (to, (first, of)) in to.iter_mut().zip(taps.iter()) {
                 let mine = weights.get(of.clone()).unwrap_or_default();
@@ -241,6 +240,14 @@ impl Antialias {
     }
 }
 
+/// Adds a weighted row in RGB.
+#[multiversion(targets("x86_64+avx2"))]
+fn add(weight: f32, row: &[u8], sum: &mut [f32]) {
+    for (sum, &level) in sum.iter_mut().zip(row) {
+        *sum += weight * f32::from(level);
+    }
+}
+
 /// Two taps per axis: of a large picture, most rows are not looked at. Down first, over whole rows, which the processor does
 /// many numbers at a time; then across.
 struct TwoTaps {
@@ -250,14 +257,18 @@ struct TwoTaps {
     side: usize,
     /// Rows of the square above and below the row that is being made.
     rows: [Row; 2],
-    /// The row that is being made, as wide as the square, and one number more.
+    /// The row that is being made, as wide as the square, and [`BEYOND`] numbers more.
     blended: Vec<f32>,
 }
+
+/// Numbers that a row has beyond its end; finite, and they do not count.
+const BEYOND: usize = 4;
 
 /// A point between two pixels.
 #[derive(Clone, Copy, Debug)]
 struct Tap {
     first: usize,
+    /// The one after it, or at the border the same, with no weight.
     second: usize,
     /// Share of the second.
     weight: f32,
@@ -292,7 +303,7 @@ impl TwoTaps {
         for row in &mut self.rows {
             row.rgb.resize(side * 3, 0);
         }
-        self.blended.resize(side * 3 + 1, 0.0);
+        self.blended.resize(side * 3 + BEYOND, 0.0);
         self.side = side;
     }
 
@@ -306,9 +317,7 @@ impl TwoTaps {
             }
             above.read(rows, square, tap.first);
             below.read(rows, square, tap.second);
-            for ((to, &a), &b) in blended.iter_mut().zip(&above.rgb).zip(&below.rgb) {
-                *to = between(f32::from(a), f32::from(b), tap.weight);
-            }
+            down(&above.rgb, &below.rgb, tap.weight, blended);
             across(blended, taps, to);
         }
     }
@@ -323,16 +332,26 @@ impl Row {
     }
 }
 
-/// Narrows a row in RGB, which one number follows: pixels are taken four numbers at a time, of which three count.
+/// Blends two rows in RGB.
+#[multiversion(targets("x86_64+avx2"))]
+fn down(above: &[u8], below: &[u8], share_below: f32, blended: &mut [f32]) {
+    for ((to, &a), &b) in blended.iter_mut().zip(above).zip(below) {
+        *to = between(f32::from(a), f32::from(b), share_below);
+    }
+}
+
+/// Narrows a row in RGB, which [`BEYOND`] numbers follow. Two pixels are taken at once, with one number more, so that they
+/// are two vectors of four of which three count. At the border the second pixel is beyond it, with no weight.
+#[multiversion(targets("x86_64+avx2"))]
 fn across(row: &[f32], taps: &[Tap], out: &mut [[f32; 3]]) {
-    let pixel = |at: usize| row.get(at * 3..).and_then(|rest| rest.first_chunk::<4>());
     for (to, tap) in out.iter_mut().zip(taps) {
-        let (Some(a), Some(b)) = (pixel(tap.first), pixel(tap.second)) else { return };
-        let [red, green, blue, _] = std::array::from_fn(|c| between(a[c], b[c], tap.weight));
+        let Some(two) = row.get(tap.first * 3..).and_then(|rest| rest.first_chunk::<7>()) else { return };
+        let [red, green, blue, _] = std::array::from_fn(|c| between(two[c], two[c + 3], tap.weight));
         *to = [red, green, blue];
     }
 }
 
+#[inline(always)]
 fn between(a: f32, b: f32, share_of_b: f32) -> f32 {
     a + (b - a) * share_of_b
 }

@@ -10,7 +10,8 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-WIDTH, HEIGHT = 10, 8
+# Wider than what is converted at a time, and no multiple of it.
+WIDTH, HEIGHT = 38, 4
 
 # OpenCV's newer names of Bayer patterns are ROS's: the first two pixels of the first two rows.
 PACKED = {
