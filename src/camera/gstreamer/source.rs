@@ -190,9 +190,13 @@ impl GstreamerSource {
         let rate = if self.playback.speed > 0.0 { self.playback.speed } else { 1.0 };
         let (start, open_end) = (gst::ClockTime::ZERO, gst::ClockTime::NONE);
         let flags = gst::SeekFlags::FLUSH | gst::SeekFlags::ACCURATE;
-        self.pipeline.seek(rate, flags, gst::SeekType::Set, start, gst::SeekType::None, open_end).map_err(|_refused| {
-            SourceError::Fatal(self.text("this kind of video plays only once and at its own speed"))
-        })
+        self.pipeline.seek(rate, flags, gst::SeekType::Set, start, gst::SeekType::None, open_end).map_err(
+            |_refused| SourceError::Fatal(self.text("this kind of video plays only once and at its own speed")),
+        )?;
+        // What came before was not left out: it comes again.
+        self.came.store(0, Ordering::Relaxed);
+        (self.given, self.skipped) = (0, 0);
+        Ok(())
     }
 
     fn text(&self, why: &str) -> String {
@@ -256,7 +260,10 @@ impl GstreamerSource {
         match taken() {
             Some(at) if self.has_time => {
                 let at = Duration::from_nanos(at.nseconds());
-                CaptureStamp::Monotonic(self.clock.monotonic().of_system(at, system_monotonic()))
+                let now = self.clock.monotonic();
+                // Of a network camera, time is reckoned from the first packet. If that was held up, frames seem to be
+                // taken after they have come, by some milliseconds.
+                CaptureStamp::Monotonic(now.of_system(at, system_monotonic()).min(now))
             }
             _ => CaptureStamp::Arrival,
         }
@@ -315,8 +322,10 @@ impl FrameSource for GstreamerSource {
         self.given += 1;
         self.learn(&sample)?;
         let stamp = self.stamp(&sample);
-        // One more than was given may wait in the sink already.
-        let skipped = self.came.load(Ordering::Relaxed).saturating_sub(self.given + 1).max(self.skipped);
+        // One more than was given may wait in the sink already; of a file that is read as fast as possible, several wait
+        // before it, and none is left out.
+        let came = if self.sink.is_drop() { self.came.load(Ordering::Relaxed) } else { 0 };
+        let skipped = came.saturating_sub(self.given + 1).max(self.skipped);
         let skipped_now = skipped - std::mem::replace(&mut self.skipped, skipped);
         let unusable = |source: &Self, why: &str| SourceError::Unusable(source.text(why));
         let buffer = sample.buffer_owned().ok_or_else(|| unusable(self, "a frame without pixels"))?;
