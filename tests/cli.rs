@@ -8,6 +8,8 @@ use std::process::Command;
 use safetensors::Dtype;
 use safetensors::tensor::TensorView;
 use serde_json::Value;
+use vjepa_planner::camera::framing::{Framing, Roi, Rotation};
+use vjepa_planner::world_model::preprocess::{Preprocessor, ResizeFilter, RgbView};
 
 /// Exit status, standard output and standard error.
 fn run(arguments: &[&str]) -> (Option<i32>, String, String) {
@@ -209,6 +211,89 @@ fn a_provider_that_cannot_be_had_is_an_error_or_falls_back() {
     refusal(&arguments, &["error: ", "`cuda`"]);
     let text = good(&[&arguments[..], &["--fallback", "cpu"]].concat());
     assert!(text.contains("note    on cpu because: ") && text.contains("on cpu; largest"), "{text}");
+}
+
+/// A picture in which every pixel is another, as `folder/0.png`.
+fn picture(folder: &Path) -> image::RgbImage {
+    let scene =
+        image::RgbImage::from_fn(60, 44, |x, y| image::Rgb([(x * 4) as u8, (y * 5) as u8, ((x * 7) ^ (y * 3)) as u8]));
+    scene.save(folder.join("0.png")).unwrap();
+    scene
+}
+
+/// What the preprocessor makes of it, rounded.
+fn model_picture(scene: &image::RgbImage, size: usize, framing: Framing) -> Vec<u8> {
+    let mut preprocessor = Preprocessor::new(size, ResizeFilter::Bilinear).with_framing(framing);
+    let mut input = vec![0.0; preprocessor.output_len()];
+    let view = RgbView { width: scene.width(), height: scene.height(), data: scene.as_raw() };
+    preprocessor.run(view, &mut input).unwrap();
+    input.iter().map(|value| value.round() as u8).collect()
+}
+
+#[test]
+fn view_writes_the_picture_that_the_model_sees() {
+    let folder = tempfile::tempdir().unwrap();
+    let (pictures, output) = (folder.path().join("pictures"), folder.path().join("view.png"));
+    std::fs::create_dir(&pictures).unwrap();
+    let scene = picture(&pictures);
+    let (pictures, output) = (pictures.to_str().unwrap(), output.to_str().unwrap());
+    let written = || {
+        let written = image::open(output).unwrap().into_rgb8();
+        assert_eq!(written.dimensions(), (32, 32));
+        written.into_raw()
+    };
+    let text = good(&["view", "--camera", pictures, "--size", "32", "-o", output]);
+    assert!(text.contains("32x32 px of 60x44 px"), "{text}");
+    assert_eq!(written(), model_picture(&scene, 32, Framing::default()));
+
+    // The same from a source of frames, by the settings of the node.
+    let parameters = [
+        "camera.source:=replay",
+        &format!("camera.replay.path:={pictures}"),
+        "camera.replay.speed:=0.0",
+        "camera.roi.x:=0.25",
+        "camera.roi.width:=0.5",
+        "camera.roi.height:=0.75",
+        "camera.rotation_deg:=90",
+    ];
+    let mut arguments = vec!["view", "--size", "32", "--settle", "0", "-o", output];
+    arguments.extend(parameters.iter().flat_map(|parameter| ["-p", parameter]));
+    let text = good(&arguments);
+    assert!(text.contains("replay"), "{text}");
+    let roi = Roi { x: 0.25, width: 0.5, height: 0.75, ..Roi::default() };
+    assert_eq!(written(), model_picture(&scene, 32, Framing { roi, rotation: Rotation::Right }));
+}
+
+#[test]
+fn view_says_why_there_is_no_picture() {
+    let folder = tempfile::tempdir().unwrap();
+    let output = folder.path().join("view.png");
+    let output = output.to_str().unwrap();
+    let view = |arguments: &[&str], words: &[&str]| {
+        refusal(&[&["view", "--size", "32", "-o", output], arguments].concat(), words);
+        assert!(!Path::new(output).exists());
+    };
+    view(&["--camera", folder.path().to_str().unwrap()], &["no PNG or JPEG"]);
+    view(&["-p", "camera.source:=replay", "-p", "camera.replay.path:=/nowhere.mcap"], &["/nowhere.mcap"]);
+    view(&["-p", "camera.rotation_deg:=45"], &["rotation_deg", "90"]);
+    #[cfg(not(feature = "v4l"))]
+    view(&["--camera", "/dev/video0"], &["v4l2", "--features v4l", "it has ros"]);
+    #[cfg(feature = "v4l")]
+    view(&["--camera", "/dev/video-nowhere"], &["/dev/video-nowhere", "no such device"]);
+    #[cfg(not(feature = "gstreamer"))]
+    view(&["--camera", "rtsp://127.0.0.1:1/live"], &["gstreamer", "--features gstreamer", "it has ros"]);
+}
+
+#[test]
+fn cameras_says_what_this_build_has() {
+    let (status, out, err) = run(&["cameras"]);
+    assert!(out.starts_with("camera.source in this build: ros, ") && out.contains("replay"), "{out}");
+    if cfg!(feature = "v4l") {
+        assert_eq!(status, Some(0), "{err}");
+    } else {
+        assert_eq!(status, Some(1));
+        assert!(err.contains("--features v4l") && err.contains("v4l2-ctl"), "{err}");
+    }
 }
 
 #[test]
