@@ -6,6 +6,9 @@
 #![allow(clippy::unwrap_used, clippy::panic, clippy::print_stdout, reason = "this is test code")]
 #![allow(clippy::disallowed_methods, reason = "measures durations in tests")]
 
+#[path = "../common/counting.rs"]
+mod counting;
+
 use std::path::Path;
 use std::sync::Arc;
 use std::thread::sleep;
@@ -176,6 +179,22 @@ fn d_whoever_comes_late_gets_the_newest_frame() {
         let age = asked.since(frame.captured).as_secs_f64();
         println!("{} skipped, {age:.3} s old", frame.skipped);
         assert!(age < 2.0 / RATE_HZ, "{age} s old");
+    }
+}
+
+#[test]
+#[ignore = "needs the virtual camera: make test-v4l2"]
+fn d_a_frame_takes_no_heap_memory() {
+    let mut source = open(&settings(V4l2Format::Yuyv));
+    next(&mut source).unwrap();
+    let deadline = Instant::now() + PATIENCE;
+    let mut frames = 0;
+    while frames < 10 {
+        assert!(Instant::now() < deadline, "no frames");
+        let before = counting::taken();
+        let came = source.next(Duration::from_millis(200)).unwrap().is_some();
+        assert_eq!(counting::taken() - before, 0, "frame {frames}");
+        frames += u32::from(came);
     }
 }
 
