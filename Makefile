@@ -158,12 +158,13 @@ FUZZ_SECONDS ?= 60
 # cargo-fuzz needs a nightly toolchain. Without it the same functions get mutated messages, blindly.
 fuzz: setup ## decoding of images from the network gets broken messages (FUZZ_SECONDS=60)
 	@if cargo +nightly fuzz --version >/dev/null 2>&1; then \
+		cargo test $(CARGO_FLAGS) --test camera_fuzz -- --ignored valid_messages; \
 		for target in image_message compressed_image; do \
 			cargo +nightly fuzz run $$target -- -max_total_time=$$(( $(FUZZ_SECONDS) / 2 )) -rss_limit_mb=4096; \
 		done; \
 	else \
 		echo "cargo-fuzz or a nightly toolchain is missing: mutating valid messages blindly instead"; \
-		FUZZ_SECONDS=$(FUZZ_SECONDS) cargo test $(CARGO_FLAGS) --test camera_fuzz -- --ignored --nocapture; \
+		FUZZ_SECONDS=$(FUZZ_SECONDS) cargo test $(CARGO_FLAGS) --test camera_fuzz -- --ignored --nocapture a_minute; \
 	fi
 
 .PHONY: test-loop

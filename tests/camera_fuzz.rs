@@ -7,6 +7,7 @@
 mod targets;
 
 use std::io::Cursor;
+use std::path::Path;
 use std::time::Duration;
 
 use vjepa_planner::camera::encoding::Encoding;
@@ -93,6 +94,19 @@ fn drive(corpus: &[Vec<u8>], target: fn(&[u8]), seed: u64, mut enough: impl FnMu
 fn some_thousand_broken_messages_do_no_harm() {
     drive(&images(), targets::image_message, 1, |done| done >= 20_000);
     drive(&files(), targets::compressed_image, 2, |done| done >= 2_000);
+}
+
+/// Where cargo-fuzz looks for inputs to begin with.
+#[test]
+#[ignore = "writes files: make fuzz"]
+fn valid_messages_become_the_fuzzers_seeds() {
+    for (target, corpus) in [("image_message", images()), ("compressed_image", files())] {
+        let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("fuzz/corpus").join(target);
+        std::fs::create_dir_all(&folder).unwrap();
+        for (i, valid) in corpus.iter().enumerate() {
+            std::fs::write(folder.join(format!("valid_{i}")), valid).unwrap();
+        }
+    }
 }
 
 #[test]
