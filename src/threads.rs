@@ -11,8 +11,9 @@ use thread_priority::{
 /// wants too.
 const GIVEN_WAY: i32 = 10;
 
-/// The same for what may wait as long as it takes.
-const LAST: i32 = 19;
+/// The same for what may wait: a fourth of what planning gets where they share a core. Lower still, and where other
+/// programs use all cores the recorder gets less than the few percent of one that it needs, and loses pictures.
+const LAST: i32 = 15;
 
 /// The calling thread gives way to those that must answer at once: the command gate and the middleware, which need little
 /// time. Without this a stop waits for a scheduler's turn when planning uses all cores (`benches/stop_latency.py`).

@@ -10,11 +10,11 @@ use std::time::Duration;
 use rtrb::{Consumer, RingBuffer};
 use triple_buffer::{Input, Output, triple_buffer};
 
-use vjepa_planner::clock::{Clock, SystemClock};
+use vjepa_planner::clock::{Clock, MonotonicTime, RosTime, SystemClock};
 use vjepa_planner::command::gripper::{GripperConfig, GripperMapping};
 use vjepa_planner::config::parameter::ParameterValue;
 use vjepa_planner::config::{Execution, Mode, Settings, reference};
-use vjepa_planner::node::comparing::{Comparing, StepReport, Steps};
+use vjepa_planner::node::comparing::{Comparing, Seen, StepReport, Steps};
 use vjepa_planner::node::inputs;
 use vjepa_planner::node::model_view;
 use vjepa_planner::node::motion::{Answer, Heartbeat, MotionReport, Numbered};
@@ -28,6 +28,7 @@ use vjepa_planner::planner::validator::ValidatorConfig;
 use vjepa_planner::planner::{Planner, PlannerConfig};
 use vjepa_planner::robot::inverse::{InverseKinematics, InverseKinematicsConfig};
 use vjepa_planner::robot::joint_state::JointStateMapper;
+use vjepa_planner::robot::pose::RobotState;
 use vjepa_planner::robot::urdf::RobotDescription;
 use vjepa_planner::ros::messages::{Header, Image, JointState};
 use vjepa_planner::ros::port::Received;
@@ -384,7 +385,7 @@ fn in_shadow_mode_the_move_that_was_made_is_compared_and_evaluated() {
         let [dx, dy, dz, ..] = executed.action.0;
         assert!(dy > 0.005 && dx.abs() < dy / 2.0 && dz.abs() < 1e-6, "{:?}", executed.action);
         let expected = (dx - 0.05).abs() + dy.abs() + dz.abs();
-        assert!((executed.energy.unwrap() - expected).abs() < 1e-6, "the model's energy of this move");
+        assert!((executed.opinion.unwrap().energy - expected).abs() < 1e-6, "the model's energy of this move");
         // The model predicts the energy as latent, the pictures are black: latents of zeros.
         assert!((step.surprise.unwrap().error - expected).abs() < 1e-6);
         assert_eq!((step.energy, step.energy_after), (Some(1.0), Some(1.0)), "the goal is white");
@@ -411,6 +412,33 @@ fn steps_that_cannot_be_compared_say_why() {
     let steps = bench.steps_until(true, Some("too fast"), |steps| compared(steps).count() >= 1);
     let refused = compared(&steps).find_map(|step| step.planned.as_ref()?.refused.clone());
     assert_eq!(refused.as_deref(), Some("too fast"), "what would not have been done is compared all the same");
+}
+
+#[test]
+fn a_step_whose_end_nobody_saw_says_so_too() {
+    use NotComparedReason as Reason;
+    let (_in, command) = triple_buffer(&None);
+    let (mut comparing, mut steps) = Comparing::new(Mode::Shadow, ShadowConfig::default(), 0.25, command);
+    let seen = Seen {
+        started: MonotonicTime(0),
+        captured: MonotonicTime(0),
+        stamp: RosTime(1_000_000_000),
+        joints_arrival: None,
+        state: RobotState::default(),
+    };
+    let mut reason = || steps.take().unwrap().not_compared.unwrap();
+    // The frame after it came much later, and joint states do not reach the end of the step.
+    comparing.begin(StepReport::default(), &seen);
+    let open = comparing.take().unwrap();
+    comparing.conclude(open, None, Reason::Gap);
+    assert_eq!(reason(), Reason::Gap);
+    comparing.begin(StepReport::default(), &seen);
+    comparing.interrupt();
+    assert_eq!(reason(), Reason::Interrupted);
+    comparing.begin(StepReport::default(), &seen);
+    comparing.idle(Reason::StaleJointState, StepReport::default());
+    assert_eq!(reason(), Reason::Interrupted, "the step before");
+    assert_eq!(reason(), Reason::StaleJointState);
 }
 
 #[test]

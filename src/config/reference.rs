@@ -18,7 +18,7 @@ const WIDTH: usize = 118;
 /// # Errors
 /// [`ConfigError`] when the shipped values do not fit the table.
 pub fn shipped() -> Result<Settings, ConfigError> {
-    Settings::from_text("/vjepa_planner", Path::new("config/robots/panda/planner.yaml"), PANDA)
+    Settings::from_text("/vjepa_planner", Path::new("config/robots/panda/planner.yaml"), PANDA, &[])
 }
 
 /// A parameter file with all `settings`, and what each is as a comment.

@@ -41,8 +41,12 @@ impl Settings {
     ///
     /// # Errors
     /// As [`Self::load`].
-    pub fn from_text(node: &str, path: &Path, text: &str) -> Result<Self, ConfigError> {
-        Self::of(&yaml::sections(node, path, text)?)
+    pub fn from_text(node: &str, path: &Path, text: &str, overrides: &[(String, String)]) -> Result<Self, ConfigError> {
+        let mut assignments = yaml::sections(node, path, text)?;
+        for (name, value) in overrides {
+            assignments.extend(yaml::argument(name, value)?);
+        }
+        Self::of(&assignments)
     }
 
     fn of(assignments: &[Assignment]) -> Result<Self, ConfigError> {

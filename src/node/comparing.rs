@@ -18,15 +18,13 @@ use crate::config::Mode;
 use crate::planner::{Plan, Stop};
 use crate::robot::joints::JointVector;
 use crate::robot::pose::{Action, RobotState};
-use crate::shadow::alarm::{OverconfidenceMonitor, Promise, SurpriseMonitor, surprise_alarm};
-use crate::shadow::comparison::{difference, executed_action, is_still};
-use crate::shadow::{Alarm, AlarmKind, Difference, NotComparedReason, ShadowConfig, Surprise};
-use crate::world_model::{Context, EnergyNorm, Latent, Rollouts, WorldModel, latent_energy};
+use crate::shadow::comparison::{compare, executed_action};
+use crate::shadow::judgement::{ALARMS, Judge, MadeMove, Opinion};
+use crate::shadow::{Alarm, Difference, NotComparedReason, ShadowConfig, Surprise};
+use crate::world_model::{Context, EnergyNorm, Latent, WorldModel, latent_energy};
 
 /// Steps that wait for the main thread: many seconds of them.
 const QUEUE: usize = 64;
-/// Alarms of one step: one of each kind at most.
-const ALARMS: usize = 3;
 /// A frame ends a move when it comes so many model steps after the first: the model is told how far the arm went, not how
 /// long that took. Slow planning is no reason to see nothing.
 const ONE_STEP: RangeInclusive<f64> = 0.5..=4.0;
@@ -107,8 +105,8 @@ pub struct Planned {
 pub struct Executed {
     /// The action.
     pub action: Action,
-    /// Predicted energy.
-    pub energy: Option<f64>,
+    /// What the model expects of it.
+    pub opinion: Option<Opinion>,
     /// What the incumbent's controller was last told.
     pub command: Option<JointVector>,
 }
@@ -177,10 +175,7 @@ pub struct Comparing {
     lost: Arc<AtomicU64>,
     command: IncumbentCommand,
     pending: Option<Pending>,
-    surprise: SurpriseMonitor,
-    overconfidence: OverconfidenceMonitor,
-    /// Of two candidates: the move that was made, and none.
-    rollouts: Rollouts,
+    judge: Judge,
     number: u64,
     /// Since when no step could be begun.
     waiting_since: Option<MonotonicTime>,
@@ -199,9 +194,7 @@ impl Comparing {
             lost: Arc::clone(&lost),
             command,
             pending: None,
-            surprise: SurpriseMonitor::default(),
-            overconfidence: OverconfidenceMonitor::default(),
-            rollouts: Rollouts::default(),
+            judge: Judge::new(mode),
             number: 0,
             waiting_since: None,
         };
@@ -281,7 +274,7 @@ impl Comparing {
         self.number += 1;
         let step = self.number;
         self.send(StepReport { step, not_compared: Some(reason), ..report });
-        self.overconfidence.clear();
+        self.judge.new_goal();
     }
 
     /// Nothing keeps a step from being begun.
@@ -305,7 +298,7 @@ impl Comparing {
     /// is not compared for this `reason`.
     pub fn conclude(&mut self, open: OpenStep, end: Option<RobotState>, reason: NotComparedReason) {
         let OpenStep(Pending { mut report, state }) = open;
-        self.overconfidence.clear();
+        self.judge.new_goal();
         match end.and_then(|after| Some((executed_action(&state, &after)?, after))) {
             Some((action, after)) => {
                 self.executed(&mut report, action, after, self.interval_s, None);
@@ -342,13 +335,16 @@ impl Comparing {
             (Some(context), Some(goal)) => self.ask(model, &context, goal, &action, end.norm),
             _ => None,
         };
-        self.executed(&mut report, action, after, interval_s, opinion.map(|(energy, _)| energy));
+        self.executed(&mut report, action, after, interval_s, opinion);
         if followed {
             let energy = goal.and_then(|goal| latent_energy(end.latent.host(), goal.host(), end.norm));
             report.energy_after = energy.filter(|energy| energy.is_finite());
-            self.judge(&mut report, &action, end.latent, opinion);
+            let error = opinion.and_then(|_| self.judge.error(end.latent));
+            let (before, after) = (report.energy, report.energy_after);
+            let judged = self.judge.judge(&MadeMove { action, error, opinion, before, after }, &self.config);
+            (report.surprise, report.alarms) = (judged.surprise, judged.alarms);
         } else {
-            self.overconfidence.clear();
+            self.judge.new_goal();
         }
         self.compare(&mut report, &action);
         self.send(report);
@@ -360,15 +356,14 @@ impl Comparing {
         action: Action,
         after: RobotState,
         interval_s: f64,
-        energy: Option<f64>,
+        opinion: Option<Opinion>,
     ) {
         report.interval_s = interval_s;
         report.pose_after = Some(after);
-        report.executed = Some(Executed { action, energy, command: *self.command.read() });
+        report.executed = Some(Executed { action, opinion, command: *self.command.read() });
     }
 
-    /// The model's energies for `action` and for standing still, both from `context`. The latent that it predicts for the
-    /// action is in `self.rollouts` then.
+    /// What the model expects of the move; `None` when it cannot say.
     fn ask(
         &mut self,
         model: &mut dyn WorldModel,
@@ -376,41 +371,12 @@ impl Comparing {
         goal: &Latent,
         action: &Action,
         norm: EnergyNorm,
-    ) -> Option<(f64, f64)> {
-        let mut actions = [0.0_f32; 14];
-        actions.iter_mut().zip(action.0).for_each(|(out, value)| *out = value as f32);
-        let asked =
-            model.set_problem(context, goal).and_then(|()| model.rollout(&actions, 2, 1, true, &mut self.rollouts));
-        if let Err(error) = asked {
+    ) -> Option<Opinion> {
+        let asked = self.judge.ask(model, context, goal, action, norm);
+        asked.unwrap_or_else(|error| {
             tracing::debug!("the executed move was not evaluated: {error}");
-            return None;
-        }
-        let energies = match norm {
-            EnergyNorm::L1 => &self.rollouts.energy_l1,
-            EnergyNorm::L2 => &self.rollouts.energy_l2,
-        };
-        let &[executed, still] = &energies[..] else { return None };
-        (executed.is_finite() && still.is_finite()).then_some((f64::from(executed), f64::from(still)))
-    }
-
-    /// Surprise and overconfidence; `opinion` is what [`Self::ask`] said.
-    fn judge(&mut self, report: &mut StepReport, action: &Action, came: &Latent, opinion: Option<(f64, f64)>) {
-        let Some((predicted, predicted_still)) = opinion else { return self.overconfidence.clear() };
-        let alarm = &self.config.alarm;
-        let predicted_latent = self.rollouts.latents.get(..came.host().len()).unwrap_or_default();
-        let moving = !is_still(action, &self.config.comparison);
-        report.surprise = latent_energy(predicted_latent, came.host(), EnergyNorm::L1)
-            .and_then(|error| self.surprise.observe(error, moving, alarm));
-        report.alarms.extend(report.surprise.as_ref().and_then(|surprise| surprise_alarm(surprise, alarm)));
-        let (Some(before), Some(after)) = (report.energy, report.energy_after) else {
-            return self.overconfidence.clear();
-        };
-        let promise = Promise { before, after, predicted, predicted_still };
-        let kind = match self.mode {
-            Mode::Shadow => AlarmKind::OverconfidentIncumbent,
-            Mode::Active => AlarmKind::OverconfidentPlan,
-        };
-        report.alarms.extend(self.overconfidence.observe(&promise, kind, alarm));
+            None
+        })
     }
 
     /// Planned against executed.
@@ -418,17 +384,10 @@ impl Comparing {
         if report.not_compared.is_some() {
             return;
         }
-        let comparison = &self.config.comparison;
-        report.difference = match &report.planned {
-            _ if self.mode == Mode::Active => Err(NotComparedReason::OwnMove),
-            None => Err(NotComparedReason::NoPlan),
-            Some(_) if is_still(executed, comparison) => Err(NotComparedReason::IncumbentIdle),
-            Some(planned) => {
-                difference(&planned.action, executed, comparison).ok_or(NotComparedReason::StaleJointState)
-            }
-        }
-        .map_err(|reason| report.not_compared = Some(reason))
-        .ok();
+        let planned = report.planned.as_ref().map(|planned| &planned.action);
+        report.difference = compare(self.mode, planned, executed, &self.config.comparison)
+            .map_err(|reason| report.not_compared = Some(reason))
+            .ok();
     }
 
     fn send(&mut self, report: StepReport) {
@@ -439,7 +398,7 @@ impl Comparing {
 
     /// The next step is about something else.
     pub fn new_goal(&mut self) {
-        self.overconfidence.clear();
+        self.judge.new_goal();
     }
 }
 

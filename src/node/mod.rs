@@ -151,6 +151,8 @@ pub struct Node {
     progress: Note,
     failure: String,
     display: Display,
+    /// What is said of messages that the recorder has lost.
+    drops: recording::Drops,
     nothing: Nothing,
     log: Option<(RosoutLines, Publisher<Log>)>,
     time: Option<TimeSource>,
@@ -196,6 +198,7 @@ impl Node {
             operator: Operator::serve(&*port)?,
             capture: CaptureService::serve(&*port)?,
             display: Display::new(&*port)?,
+            drops: recording::Drops::default(),
             nothing: Nothing::default(),
             underway: None,
             configured: None,
@@ -320,6 +323,7 @@ impl Node {
                 None => (identity, planning, motion, input, camera, &[][..], input, None, None),
             };
         let recording = recorder.as_ref().map(|handle| &**handle.stats());
+        self.drops.look(recording, now);
         let lifecycle = self.lifecycle.state();
         let progress = if lifecycle == State::Configuring { self.progress.get() } else { String::new() };
         let view = NodeView {

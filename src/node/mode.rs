@@ -110,7 +110,7 @@ mod tests {
     fn settings_that_the_gate_refuses_are_no_way_to_active() {
         let text = reference::yaml(&reference::shipped().unwrap());
         let elbow = text.replace("panda_joint7:", "elbow:").replace("mode: shadow", "mode: active");
-        let settings = Settings::from_text("/vjepa_planner", std::path::Path::new("test.yaml"), &elbow).unwrap();
+        let settings = Settings::from_text("/vjepa_planner", std::path::Path::new("test.yaml"), &elbow, &[]).unwrap();
         let refusal = ModeSwitch::default().allow(Mode::Shadow, settings.config()).unwrap_err();
         assert!(refusal.contains("elbow") && refusal.contains("not ready"), "{refusal}");
     }

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use super::NodeError;
 use super::configured::Surroundings;
@@ -16,10 +17,13 @@ use crate::ros::environment::DOMAIN_ID;
 use crate::ros::messages::{Float64MultiArray, JointTrajectory, Message, TwistStamped};
 use crate::ros::port::{MessageSink, Port, PortError, PublisherId, Subscription};
 use crate::ros::qos::QosProfile;
-use crate::shadow::recorder::{FrameTap, Record, Recorder, RecorderHandle, RecorderIdentity};
+use crate::shadow::recorder::{FrameTap, Record, Recorder, RecorderHandle, RecorderIdentity, RecorderStats};
 use crate::share;
 use crate::world_model::ModelSpec;
 use crate::world_model::manifest::{FILE_NAME, ModelDirectory};
+
+/// Time between two warnings of messages that were not recorded.
+const BETWEEN_WARNINGS: Duration = Duration::from_secs(5);
 
 /// Starts the recorder, if it is to record. `image_topics` are resolved, the planner's camera's is the first.
 pub fn start(
@@ -69,6 +73,27 @@ fn facts(
         facts.extend(directory.manifest.files.into_iter().map(|(file, hash)| (format!("sha256.{file}"), hash)));
     }
     facts
+}
+
+/// Says when messages are not recorded: the recorder's own thread may be the one that hangs.
+#[derive(Debug, Default)]
+pub struct Drops {
+    said: u64,
+    at: Option<MonotonicTime>,
+}
+
+impl Drops {
+    /// Looks at the count, and says when it has grown, not too often.
+    pub fn look(&mut self, stats: Option<&RecorderStats>, now: MonotonicTime) {
+        let Some(stats) = stats else { return *self = Self::default() };
+        let dropped = stats.dropped();
+        if dropped <= self.said || self.at.is_some_and(|at| now.since(at) < BETWEEN_WARNINGS) {
+            return;
+        }
+        let more = dropped - self.said;
+        tracing::warn!("{more} messages were not recorded, {dropped} in all; the recorder: {}", stats.state());
+        *self = Self { said: dropped, at: Some(now) };
+    }
 }
 
 /// Lets a camera's frames go to the recorder, too, if anything is recorded.

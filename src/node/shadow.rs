@@ -32,7 +32,7 @@ impl StepContext {
     /// The step as it is published and recorded.
     pub fn step(&self, report: StepReport) -> ShadowStep {
         let names = || self.joint_names.iter().map(|name| name.to_string()).collect();
-        let text = |reason| report.why.as_deref().unwrap_or(explain(reason)).to_owned();
+        let text = |reason: NotComparedReason| report.why.as_deref().unwrap_or(reason.text()).to_owned();
         ShadowStep {
             step: report.step,
             mode: self.mode,
@@ -54,7 +54,8 @@ impl StepContext {
             }),
             incumbent: report.executed.map(|executed| ExecutedMove {
                 action: executed.action.0,
-                energy: executed.energy,
+                energy: executed.opinion.map(|opinion| opinion.energy),
+                energy_standing_still: executed.opinion.map(|opinion| opinion.energy_still),
                 command: executed
                     .command
                     .map(|joints| CommandedMove { topic: self.incumbent_topic.clone(), joints: joints.to_vec() }),
@@ -78,19 +79,6 @@ impl StepContext {
             pose_before: report.pose_before.map(|state| state.0),
             pose_after: report.pose_after.map(|state| state.0),
         }
-    }
-}
-
-fn explain(reason: NotComparedReason) -> &'static str {
-    match reason {
-        NotComparedReason::NoGoal => "there is no task, or it has ended",
-        NotComparedReason::NoPlan => "there is no plan",
-        NotComparedReason::IncumbentIdle => "the arm did not move",
-        NotComparedReason::StaleFrame => "no new frame of the camera",
-        NotComparedReason::StaleJointState => "no joint state that goes with the frame",
-        NotComparedReason::Gap => "neither frame nor joint state at the end of the interval",
-        NotComparedReason::Interrupted => "task or state of the node changed before the interval ended",
-        NotComparedReason::OwnMove => "the node moves the arm itself",
     }
 }
 
@@ -296,7 +284,7 @@ mod tests {
         let mut report = StepReport { step: 3, ..StepReport::default() };
         report.executed = Some(super::super::comparing::Executed {
             action: Action([0.01, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0]),
-            energy: Some(f64::NAN),
+            opinion: Some(crate::shadow::judgement::Opinion { energy: f64::NAN, energy_still: 0.5 }),
             command: crate::robot::joints::JointVector::from_slice(&[0.1, 0.2]),
         });
         report.difference = Some(Difference { translation_mm: 12.0, agrees: true, ..Difference::default() });

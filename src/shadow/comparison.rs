@@ -2,7 +2,8 @@
 
 use nalgebra::UnitQuaternion;
 
-use super::Difference;
+use super::{Difference, NotComparedReason};
+use crate::config::Mode;
 use crate::config::parameter::{parameters, runtime};
 use crate::robot::pose::{Action, RobotState};
 
@@ -37,6 +38,24 @@ pub fn is_still(action: &Action, config: &ComparisonConfig) -> bool {
     translation_mm(action) < config.still_mm
         && action.rotation().angle().to_degrees() < config.still_deg
         && action.gripper().abs() < config.still_gripper
+}
+
+/// How far the planned move is from the one that was made, or why that is not to be compared.
+///
+/// # Errors
+/// [`NotComparedReason`].
+pub fn compare(
+    mode: Mode,
+    planned: Option<&Action>,
+    executed: &Action,
+    config: &ComparisonConfig,
+) -> Result<Difference, NotComparedReason> {
+    match planned {
+        _ if mode == Mode::Active => Err(NotComparedReason::OwnMove),
+        None => Err(NotComparedReason::NoPlan),
+        Some(_) if is_still(executed, config) => Err(NotComparedReason::IncumbentIdle),
+        Some(planned) => difference(planned, executed, config).ok_or(NotComparedReason::StaleJointState),
+    }
 }
 
 /// How far apart two moves from the same state are. `None` when a number is not finite.
@@ -126,6 +145,20 @@ mod tests {
         assert!(!is_still(&moved(0.002, 0.0, 0.0), &config()));
         assert!(!is_still(&Action([0.0, 0.0, 0.0, 0.0, 0.03, 0.0, 0.0]), &config()));
         assert!(!is_still(&Action([0.0, 0.0, 0.0, 0.0, 0.0, 0.0, -0.2]), &config()));
+    }
+
+    #[test]
+    fn what_cannot_be_compared_has_a_reason() {
+        let (move_a, still) = (moved(0.03, 0.0, 0.0), moved(0.0005, 0.0, 0.0));
+        let reason = |mode, planned: Option<&Action>, executed: &Action| {
+            compare(mode, planned, executed, &config()).unwrap_err()
+        };
+        assert_eq!(reason(Mode::Active, Some(&move_a), &move_a), NotComparedReason::OwnMove);
+        assert_eq!(reason(Mode::Shadow, None, &move_a), NotComparedReason::NoPlan);
+        assert_eq!(reason(Mode::Shadow, Some(&move_a), &still), NotComparedReason::IncumbentIdle);
+        let unknown = moved(f64::NAN, 0.0, 0.0);
+        assert_eq!(reason(Mode::Shadow, Some(&move_a), &unknown), NotComparedReason::StaleJointState);
+        assert!(compare(Mode::Shadow, Some(&still), &move_a, &config()).is_ok(), "only the incumbent has to move");
     }
 
     #[test]

@@ -5,6 +5,7 @@
 
 pub mod alarm;
 pub mod comparison;
+pub mod judgement;
 pub mod log;
 pub mod recorder;
 pub mod replay;

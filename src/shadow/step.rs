@@ -93,6 +93,8 @@ pub struct ExecutedMove {
     pub action: [f64; STATE_DIM],
     /// Energy that the model predicts for this action.
     pub energy: Option<f64>,
+    /// Energy that it predicts for one step of standing still: what it expects of the move is the difference.
+    pub energy_standing_still: Option<f64>,
     /// What the incumbent's controller was last told, where its topic is known.
     pub command: Option<CommandedMove>,
 }
@@ -204,6 +206,20 @@ impl AlarmKind {
 }
 
 impl NotComparedReason {
+    /// For people, where nothing more is known.
+    pub fn text(self) -> &'static str {
+        match self {
+            Self::NoGoal => "there is no task, or it has ended",
+            Self::NoPlan => "there is no plan",
+            Self::IncumbentIdle => "the arm did not move",
+            Self::StaleFrame => "no new frame of the camera",
+            Self::StaleJointState => "no joint state that goes with the frame",
+            Self::Gap => "neither frame nor joint state at the end of the interval",
+            Self::Interrupted => "task or state of the node changed before the interval ended",
+            Self::OwnMove => "the node moves the arm itself",
+        }
+    }
+
     /// As in JSON.
     pub fn name(self) -> &'static str {
         match self {
@@ -264,6 +280,7 @@ mod tests {
             incumbent: Some(ExecutedMove {
                 action: [0.0; 7],
                 energy: Some(0.55),
+                energy_standing_still: Some(0.62),
                 command: Some(CommandedMove { topic: "/arm/commands".into(), joints: vec![0.1, 0.2] }),
             }),
             difference: Some(Difference {

@@ -6,6 +6,8 @@ from pathlib import Path
 
 import pytest
 from interfaces import DiagnosticArray, Lifecycle
+from mcap.reader import make_reader
+from mcap_ros2.decoder import DecoderFactory
 
 from demo import shadow
 from demo.console import Progress
@@ -26,6 +28,7 @@ sys.path.insert(0, str(ROOT / "tests/python"))
 from parameter_client import ParameterClient
 
 INCUMBENT = "/incumbent/joint_trajectory"
+WARN = 1
 
 
 class Steps:
@@ -84,6 +87,17 @@ def test_every_step_is_reported_and_nothing_is_commanded(tmp_path: Path) -> None
             robot.send_images = False
             wait_for(lambda: steps.reasons().count("stale_frame") >= 2, 30, "steps without frames")
             robot.send_images = True
+            robot.send_joints = False
+            wait_for(
+                lambda: steps.reasons().count("stale_joint_state") >= 2, 30, "steps without joint states"
+            )
+            robot.send_joints = True
+            known = len(steps.take())
+            wait_for(lambda: len(steps.take()) > known + 4, 30, "steps again")
+            assert "interrupted" not in steps.reasons()
+            robot.load_task(write_task(tmp_path, scenery(2)))
+            wait_for(lambda: "interrupted" in steps.reasons(), 30, "the step before another task")
+            assert all(step["not_compared"]["text"] for step in steps.all if step["not_compared"])
 
             main_numbers = [m for m in comparisons.take(100) if isinstance(m, DiagnosticStatus)]
             keys = {pair.key for pair in main_numbers[-1].values}
@@ -99,6 +113,97 @@ def test_every_step_is_reported_and_nothing_is_commanded(tmp_path: Path) -> None
             assert not robot.command_publishers()
             assert not robot.trajectories
             assert "lost" not in node.log()
+
+
+class Diagnostics:
+    """What `/diagnostics` says of a part of the node."""
+
+    def __init__(self, node: Node, part: str) -> None:
+        self._reader = node.reader("/diagnostics", DiagnosticArray, RELIABLE)
+        self._name = f"vjepa_planner: {part}"
+        self._newest: DiagnosticStatus | None = None
+
+    def says(self, level: int, word: str) -> bool:
+        """Whether the newest entry has this level and begins like this."""
+        for message in self._reader.take(10):
+            for entry in getattr(message, "status", []):
+                if entry.name == self._name:
+                    self._newest = entry
+        newest = self._newest
+        return newest is not None and newest.level == level and newest.message.startswith(word)
+
+
+def recorded(folder: Path, topic: str) -> list:
+    """Messages of a topic in the only recording of a folder, as the package `mcap` reads them."""
+    found = []
+    for file in sorted(folder.glob("*/*.mcap")):
+        with file.open("rb") as stream:
+            reader = make_reader(stream, decoder_factories=[DecoderFactory()])
+            found += [decoded for *_, decoded in reader.iter_decoded_messages(topics=[topic])]
+    return found
+
+
+def test_an_alarm_is_published_shown_and_recorded(tmp_path: Path) -> None:
+    recordings = tmp_path / "recordings"
+    parameters = (
+        "mode:=shadow",
+        "shadow.alarm.baseline_min_steps:=4",
+        "recording.enabled:=true",
+        f"recording.directory:={recordings}",
+        "recording.min_free_mb:=0",
+    )
+    with Robot() as robot:
+        steps, shown = Steps(robot.node), Diagnostics(robot.node, "shadow")
+        comparisons = robot.node.reader("/vjepa_planner/shadow/comparison", DiagnosticStatus, RELIABLE)
+        alarms: list[DiagnosticStatus] = []
+
+        def alarmed() -> bool:
+            taken = [m for m in comparisons.take(100) if isinstance(m, DiagnosticStatus)]
+            alarms.extend(m for m in taken if m.level == WARN)
+            return bool(alarms)
+
+        with PlannerNode(tmp_path / "node.log", *parameters) as node:
+            wait_for(lambda: "no_goal" in steps.reasons(), 90, "the node sees")
+            robot.load_task(write_task(tmp_path, scenery(1)))
+
+            def judged() -> int:
+                return sum(
+                    bool(step["surprise"] and step["surprise"]["z"] is not None) for step in steps.take()
+                )
+
+            wait_for(lambda: judged() >= 6, 90, "steps that are judged by a baseline")
+            assert not alarmed()
+            assert not shown.says(WARN, "")
+            robot.picture = scenery(7)
+            wait_for(alarmed, 30, "an alarm on the topic of comparisons")
+            assert {pair.key: pair.value for pair in alarms[0].values}["alarms"] == "surprise"
+            wait_for(lambda: shown.says(WARN, "surprise"), 10, "the alarm in /diagnostics")
+            assert "surprise" in node.log()
+            assert any(alarm["kind"] == "surprise" for step in steps.take() for alarm in step["alarms"])
+    of_comparisons = recorded(recordings, "/vjepa_planner/shadow/comparison")
+    assert any(
+        "surprise" in value.value for m in of_comparisons for value in m.values if value.key == "alarms"
+    )
+    of_steps = [json.loads(m.data) for m in recorded(recordings, "/vjepa_planner/shadow/step")]
+    assert any(step["alarms"] for step in of_steps)
+
+
+def test_a_full_disk_is_shown_counted_and_in_nobodys_way(tmp_path: Path) -> None:
+    parameters = (
+        "mode:=shadow",
+        "recording.enabled:=true",
+        f"recording.directory:={tmp_path / 'recordings'}",
+        "recording.min_free_mb:=100000000",
+    )
+    with Robot() as robot:
+        steps, shown = Steps(robot.node), Diagnostics(robot.node, "recorder")
+        with PlannerNode(tmp_path / "node.log", *parameters) as node:
+            wait_for(lambda: steps.reasons().count("no_goal") >= 3, 90, "the node works")
+            wait_for(lambda: shown.says(WARN, "paused"), 20, "the pause in /diagnostics")
+            wait_for(lambda: "messages were not recorded" in node.log(), 20, "what is dropped in the log")
+            robot.load_task(write_task(tmp_path, scenery(1)))
+            wait_for(lambda: any(step["planned"] for step in steps.take()), 60, "plans all the same")
+        assert "messages, and" in node.log(), "at the end: how many were not recorded"
 
 
 def test_the_mode_changes_while_the_node_is_unconfigured(tmp_path: Path) -> None:

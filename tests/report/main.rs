@@ -11,6 +11,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 use std::time::Duration;
 
+use vjepa_planner::clock::{Clock as _, MonotonicTime, SystemClock};
 use vjepa_planner::ros::messages::StringMessage;
 use vjepa_planner::shadow::report::{Options, Report, ReportError, html, read};
 use vjepa_planner::shadow::{Alarm, AlarmKind, Difference, PlannedMove, ShadowStep};
@@ -333,21 +334,21 @@ fn a_gigabyte_is_read_in_bounded_memory() {
         .args([&path, Path::new("-o"), &page])
         .spawn()
         .unwrap();
+    let watch = SystemClock::new();
     let mut peak = 0;
-    let mut looks = 0_u32;
     let status = loop {
         peak = peak_kb(child.id()).unwrap_or(0).max(peak);
-        looks += 1;
         match child.try_wait().unwrap() {
             Some(status) => break status,
             None => std::thread::sleep(Duration::from_millis(5)),
         }
     };
     assert!(status.success());
-    let seconds = f64::from(looks) * 0.005;
+    let seconds = watch.monotonic().since(MonotonicTime(0)).as_secs_f64();
     println!(
-        "{:.2} GB, {steps} steps: about {seconds:.0} s, at most {} MB of memory, page of {} kB",
+        "{:.2} GB, {steps} steps: {seconds:.1} s, {:.0} MB/s, at most {} MB of memory, page of {} kB",
         bytes as f64 / 1e9,
+        bytes as f64 / 1e6 / seconds,
         peak / 1000,
         std::fs::metadata(&page).unwrap().len() / 1000
     );

@@ -247,7 +247,7 @@ impl Story {
             incumbent: Some(ExecutedMove {
                 action: executed,
                 energy: Some((energy - fall + 0.004 * self.random.normal()).max(0.17)),
-                command: None,
+                ..ExecutedMove::default()
             }),
             difference: (!idle).then_some(difference),
             surprise: Some(Surprise {

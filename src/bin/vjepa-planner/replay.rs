@@ -10,23 +10,23 @@ use clap::Args;
 
 use vjepa_planner::camera::file;
 use vjepa_planner::config::{Config, Settings};
-use vjepa_planner::robot::pose::Action;
-use vjepa_planner::shadow::comparison::{ComparisonConfig, difference};
 use vjepa_planner::shadow::log::LogReader;
 use vjepa_planner::shadow::recorder::METADATA;
 use vjepa_planner::shadow::replay::frames::{self, FramesRequest, Goal};
-use vjepa_planner::shadow::replay::output::{StepLog, put_plan};
+use vjepa_planner::shadow::replay::output::StepLog;
 use vjepa_planner::shadow::replay::plans::{self, Reproduction};
-use vjepa_planner::shadow::replay::trajectory;
-use vjepa_planner::shadow::{AlarmKind, PlannedMove, ShadowStep};
+use vjepa_planner::shadow::replay::{replan, trajectory};
 use vjepa_planner::share;
-use vjepa_planner::world_model::{GraphSelection, LoadOptions, OnnxWorldModel};
+use vjepa_planner::world_model::{GraphSelection, LoadOptions, OnnxWorldModel, WorldModel as _};
+
+/// As which node the settings in files are read.
+const NODE: &str = "/vjepa_planner";
 
 /// Run the planner again over a recording, faster than real time
 ///
 /// A recording of this planner with `recording.latents: f32` and nothing else given: makes every recorded plan again and
 /// says whether it is the same to the last bit (status 1 when one is not). With --config, --set or --optimizer: plans the
-/// same requests with those settings instead, into a new recording of steps. With --goal or --goal-at: plans from the
+/// same requests with those settings instead, into a new recording of steps (latents may be `f16`). With --goal or --goal-at: plans from the
 /// pictures and joint states of any recording (MCAP or rosbag2) toward that picture. A .npz trajectory: toward its last
 /// picture.
 #[derive(Args, Debug)]
@@ -102,60 +102,13 @@ fn reproduce(arguments: &Arguments) -> anyhow::Result<()> {
 fn replan(arguments: &Arguments) -> anyhow::Result<()> {
     let config = settings(arguments)?;
     let mut model = load(&config, arguments)?;
-    let out = std::cell::RefCell::new(create(arguments)?);
-    // A step comes after its plan, when the arm's move is over.
-    let planned = std::cell::RefCell::new(BTreeMap::<u64, ShadowStep>::new());
-    let outcome = plans::replan(
-        &arguments.log,
-        &config,
-        &mut model,
-        &mut |replanned| {
-            let mut step = ShadowStep {
-                stamp_ns: replanned.record.context_stamps_ns.last().copied().unwrap_or_default(),
-                plan_id: replanned.record.plan_id,
-                ..ShadowStep::default()
-            };
-            put_plan(&mut step, replanned.plan, replanned.took_s);
-            planned.borrow_mut().insert(step.plan_id, step);
-            Ok(())
-        },
-        &mut |recorded| match planned.borrow_mut().remove(&recorded.plan_id) {
-            Some(new) => out.borrow_mut().step(with_plan(recorded, new)),
-            None => Ok(()),
-        },
-    )?;
-    let mut out = out.into_inner();
-    for step in planned.into_inner().into_values() {
-        out.step(step)?;
-    }
-    let folder = folder(arguments);
+    let mut out = create(arguments, &config, &model)?;
+    let outcome = replan::replan(&arguments.log, &config, &mut model, &mut out)?;
     let steps = out.finish()?;
     say(&outcome)?;
-    writeln!(std::io::stdout().lock(), "{steps} steps in {}", folder.display())?;
+    anyhow::ensure!(outcome.plans > 0, "no plan could be made again; record with recording.latents: f16 or f32");
+    writeln!(std::io::stdout().lock(), "{steps} steps in {}", folder(arguments).display())?;
     Ok(())
-}
-
-/// A recorded step with another plan.
-fn with_plan(recorded: ShadowStep, new: ShadowStep) -> ShadowStep {
-    let joint_names = recorded.planned.map(|planned| planned.joint_names).unwrap_or_default();
-    let moves = (&recorded.incumbent, &new.planned, &recorded.not_compared);
-    let difference = match moves {
-        (Some(done), Some(planned), None) => {
-            difference(&Action(planned.action), &Action(done.action), &ComparisonConfig::default())
-        }
-        _ => None,
-    };
-    ShadowStep {
-        planned: new.planned.map(|planned| PlannedMove { joint_names, ..planned }),
-        planning_ms: new.planning_ms,
-        predictor_calls: new.predictor_calls,
-        stop: new.stop,
-        deadline_missed: new.deadline_missed,
-        difference,
-        // Overconfidence was that of the recorded plan.
-        alarms: recorded.alarms.into_iter().filter(|alarm| alarm.kind == AlarmKind::Surprise).collect(),
-        ..recorded
-    }
 }
 
 fn from_frames(arguments: &Arguments) -> anyhow::Result<()> {
@@ -165,7 +118,7 @@ fn from_frames(arguments: &Arguments) -> anyhow::Result<()> {
         (None, seconds) => Goal::At(seconds.unwrap_or_default()),
     };
     let mut model = load(&config, arguments)?;
-    let mut out = create(arguments)?;
+    let mut out = create(arguments, &config, &model)?;
     let request = FramesRequest {
         path: arguments.log.clone(),
         config,
@@ -191,7 +144,7 @@ fn along_trajectory(arguments: &Arguments) -> anyhow::Result<()> {
     let trajectory = trajectory::read(&arguments.log)?;
     let config = settings(arguments)?;
     let mut model = load(&config, arguments)?;
-    let mut out = create(arguments)?;
+    let mut out = create(arguments, &config, &model)?;
     trajectory::replay(&trajectory, &config, &mut model, &mut out)?;
     let steps = out.finish()?;
     writeln!(std::io::stdout().lock(), "{steps} steps in {}", folder(arguments).display())?;
@@ -203,43 +156,33 @@ fn settings(arguments: &Arguments) -> anyhow::Result<Arc<Config>> {
     let mut on_top = arguments.set.clone();
     on_top.extend(arguments.optimizer.iter().map(|name| ("planner.optimizer".to_owned(), name.clone())));
     on_top.extend(arguments.model.iter().map(|path| ("model".to_owned(), path.display().to_string())));
-    let node = "/vjepa_planner";
     let settings = match &arguments.config {
-        Some(file) => Settings::load(node, std::slice::from_ref(file), &on_top)?,
+        Some(file) => Settings::load(NODE, std::slice::from_ref(file), &on_top)?,
         None => {
-            let text = recorded_text(arguments)?;
-            let file = tempfile_of(&text)?;
-            let settings = Settings::load(node, std::slice::from_ref(&file), &on_top);
-            let _may_stay = std::fs::remove_file(&file);
-            settings?
+            let (name, text) = recorded_text(arguments)?;
+            Settings::from_text(NODE, Path::new(&name), &text, &on_top)?
         }
     };
     Ok(Arc::clone(settings.config()))
 }
 
-/// The first configuration of the recording.
-fn recorded_text(arguments: &Arguments) -> anyhow::Result<String> {
-    let missing = || format!("{}: has no configuration; name one with --config", arguments.log.display());
+/// Name and text of the recording's last settings, which the report shows, too.
+fn recorded_text(arguments: &Arguments) -> anyhow::Result<(String, String)> {
+    let missing = || format!("{}: has no settings; name some with --config", arguments.log.display());
     anyhow::ensure!(!frames::is_trajectory(&arguments.log), missing());
     let log = LogReader::open(&arguments.log)?;
-    let attachment = log.attachments().iter().find(|a| a.name == "configuration_0.yaml").with_context(missing)?;
-    Ok(String::from_utf8_lossy(&log.attachment(attachment)?).into_owned())
-}
-
-fn tempfile_of(text: &str) -> anyhow::Result<PathBuf> {
-    let path = std::env::temp_dir().join(format!("vjepa_replay_{}.yaml", std::process::id()));
-    std::fs::write(&path, text).with_context(|| path.display().to_string())?;
-    Ok(path)
+    let (_, attachment) = log.configurations().into_iter().next_back().with_context(missing)?;
+    Ok((attachment.name.clone(), String::from_utf8_lossy(&log.attachment(attachment)?).into_owned()))
 }
 
 fn recorded(arguments: &Arguments) -> anyhow::Result<BTreeMap<usize, Arc<Config>>> {
-    Ok(plans::configurations(&arguments.log, "/vjepa_planner")?)
+    Ok(plans::configurations(&arguments.log, NODE)?)
 }
 
 fn load(config: &Config, arguments: &Arguments) -> anyhow::Result<OnnxWorldModel> {
     let options = LoadOptions {
         runtime: config.inference.clone(),
-        graphs: GraphSelection::Horizon(config.planner.horizon),
+        graphs: GraphSelection::HorizonAndOne(config.planner.horizon),
         max_batch: config.planner.max_batch,
     };
     let directory = share::locate(arguments.model.as_ref().unwrap_or(&config.model));
@@ -253,10 +196,13 @@ fn folder(arguments: &Arguments) -> PathBuf {
     })
 }
 
-fn create(arguments: &Arguments) -> anyhow::Result<StepLog> {
+fn create(arguments: &Arguments, config: &Config, model: &OnnxWorldModel) -> anyhow::Result<StepLog> {
     let mut facts = BTreeMap::from([
         ("software_version".to_owned(), env!("CARGO_PKG_VERSION").to_owned()),
         ("replay_of".to_owned(), arguments.log.display().to_string()),
+        ("model".to_owned(), model.spec().name.clone()),
+        ("optimizer".to_owned(), config.planner.optimizer.to_string()),
+        ("seed".to_owned(), config.planner.seed.to_string()),
     ]);
     if !frames::is_trajectory(&arguments.log) {
         let log = LogReader::open(&arguments.log)?;
@@ -266,7 +212,7 @@ fn create(arguments: &Arguments) -> anyhow::Result<StepLog> {
         }
     }
     let folder: &Path = &folder(arguments);
-    Ok(StepLog::create(folder, &facts)?)
+    Ok(StepLog::create(folder, &facts, config)?)
 }
 
 fn say(outcome: &Reproduction) -> anyhow::Result<()> {

@@ -24,20 +24,22 @@ pub enum LogError {
         source: std::io::Error,
     },
     /// The file is of another kind.
-    #[error("recording {}: is no MCAP file; give an .mcap file or the folder of a rosbag2 recording", path.display())]
+    #[error("recording {}: is no MCAP file; give an .mcap or .db3 file or the folder of a rosbag2 recording", path.display())]
     NotMcap {
         /// The file.
         path: PathBuf,
     },
-    /// A rosbag2 recording in SQLite.
+    /// A database of rosbag2 that cannot be read.
     #[error(
-        "recording {}: is stored as sqlite3, only MCAP can be read; convert it with `ros2 bag convert -i {} -o convert.yaml`, \
-         where convert.yaml says `output_bags: [{{uri: converted, storage_id: mcap, all: true}}]`",
-        path.display(), path.display()
+        "recording {}: {source}; is it a recording of rosbag2 (storage `sqlite3`)? `ros2 bag convert` may get out of it what \
+         is left",
+        path.display()
     )]
-    Sqlite {
-        /// The folder or file.
+    Database {
+        /// The file.
         path: PathBuf,
+        /// What SQLite says.
+        source: rusqlite::Error,
     },
     /// A rosbag2 recording whose files or messages are compressed from outside.
     #[error(
@@ -62,7 +64,7 @@ pub enum LogError {
         reason: String,
     },
     /// The folder holds no recording.
-    #[error("recording {}: has neither metadata.yaml nor an .mcap file", path.display())]
+    #[error("recording {}: has neither metadata.yaml nor an .mcap or .db3 file", path.display())]
     NoFiles {
         /// The folder.
         path: PathBuf,

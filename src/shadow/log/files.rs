@@ -1,4 +1,4 @@
-//! Which files make a recording: one .mcap file, or a rosbag2 folder with as many as it was split into.
+//! Which files make a recording: one .mcap or .db3 file, or a rosbag2 folder with as many as it was split into.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -27,18 +27,15 @@ struct Information {
     custom_data: Option<BTreeMap<String, String>>,
 }
 
-/// The .mcap files of a recording, in order.
+/// The .mcap or .db3 files of a recording, in order.
 ///
 /// # Errors
 /// [`LogError`] when there are none, or when they are of another kind.
 pub fn of(path: &Path) -> Result<Vec<PathBuf>, LogError> {
     let open = |source| LogError::Open { path: path.to_owned(), source };
     if !std::fs::metadata(path).map_err(open)?.is_dir() {
-        return match extension(path) {
-            Some("db3") => Err(LogError::Sqlite { path: path.to_owned() }),
-            _ if path.file_name().is_some_and(|name| name == METADATA_FILE) => {
-                of(path.parent().unwrap_or(Path::new(".")))
-            }
+        return match path.file_name() {
+            Some(name) if name == METADATA_FILE => of(path.parent().unwrap_or(Path::new("."))),
             _ => Ok(vec![path.to_owned()]),
         };
     }
@@ -50,8 +47,9 @@ pub fn of(path: &Path) -> Result<Vec<PathBuf>, LogError> {
     }
 }
 
-fn extension(path: &Path) -> Option<&str> {
-    path.extension()?.to_str()
+/// Whether a file is a database of rosbag2.
+pub fn is_database(path: &Path) -> bool {
+    path.extension().is_some_and(|extension| extension == "db3")
 }
 
 /// What metadata.yaml lists.
@@ -59,9 +57,10 @@ fn listed(folder: &Path, metadata: &Path, text: &str) -> Result<Vec<PathBuf>, Lo
     let wrong = |reason: String| LogError::Metadata { path: metadata.to_owned(), folder: folder.to_owned(), reason };
     let Metadata { information } = serde_saphyr::from_str(text).map_err(|error| wrong(first_line(&error)))?;
     match information.storage_identifier.as_str() {
-        "mcap" => {}
-        "sqlite3" => return Err(LogError::Sqlite { path: folder.to_owned() }),
-        other => return Err(wrong(format!("storage_identifier is `{other}`, only `mcap` can be read"))),
+        "mcap" | "sqlite3" => {}
+        other => {
+            return Err(wrong(format!("storage_identifier is `{other}`, only `mcap` and `sqlite3` can be read")));
+        }
     }
     let mode = information.compression_mode;
     if !mode.is_empty() && !mode.eq_ignore_ascii_case("none") {
@@ -79,22 +78,22 @@ fn listed(folder: &Path, metadata: &Path, text: &str) -> Result<Vec<PathBuf>, Lo
     Ok(information.relative_file_paths.into_iter().map(place).collect())
 }
 
-/// All .mcap files of a folder without metadata.yaml: a recording that was cut off by a crash has none.
+/// All recordings of a folder without metadata.yaml, which one that was cut off by a crash does not have.
 fn found(folder: &Path) -> Result<Vec<PathBuf>, LogError> {
     let open = |source| LogError::Open { path: folder.to_owned(), source };
-    let mut files = Vec::new();
-    let mut sqlite = false;
+    let (mut files, mut databases) = (Vec::new(), Vec::new());
     for entry in std::fs::read_dir(folder).map_err(open)? {
         let path = entry.map_err(open)?.path();
-        match extension(&path) {
-            Some("mcap") => files.push(path),
-            Some("db3") => sqlite = true,
-            _ => {}
+        if is_database(&path) {
+            databases.push(path);
+        } else if path.extension().is_some_and(|extension| extension == "mcap") {
+            files.push(path);
         }
     }
+    // Where there are both, one was converted from the other.
+    let mut files = if files.is_empty() { databases } else { files };
     if files.is_empty() {
-        let path = folder.to_owned();
-        return Err(if sqlite { LogError::Sqlite { path } } else { LogError::NoFiles { path } });
+        return Err(LogError::NoFiles { path: folder.to_owned() });
     }
     files.sort_by_cached_key(|path| number_at_end(path));
     Ok(files)
@@ -143,18 +142,16 @@ mod tests {
         assert_eq!(of(&bag.path().join(METADATA_FILE)).unwrap().len(), 2);
         let bag = folder(&[("b_10.mcap", ""), ("b_9.mcap", ""), ("notes.txt", "")]);
         assert_eq!(names(bag.path()), ["b_9.mcap", "b_10.mcap"]);
+        let bag = folder(&[("b_1.db3", ""), ("b_0.db3", ""), ("b_0.db3-journal", "")]);
+        assert_eq!(names(bag.path()), ["b_0.db3", "b_1.db3"]);
+        let converted = folder(&[("b_0.db3", ""), ("b_0.mcap", "")]);
+        assert_eq!(names(converted.path()), ["b_0.mcap"]);
     }
 
     #[test]
     fn what_cannot_be_read_is_named_with_what_to_do() {
         let error = |folder: &Path| of(folder).unwrap_err().to_string();
-        for bag in [folder(&[(METADATA_FILE, &metadata("sqlite3", ""))]), folder(&[("b_0.db3", "")])] {
-            let error = error(bag.path());
-            assert!(error.contains("ros2 bag convert -i") && error.contains("storage_id: mcap"), "{error}");
-            assert!(error.contains(&bag.path().display().to_string()), "{error}");
-        }
-        let bag = folder(&[("b_0.db3", "")]);
-        assert!(error(&bag.path().join("b_0.db3")).contains("ros2 bag convert"));
+        assert!(error(folder(&[(METADATA_FILE, &metadata("leveldb", ""))]).path()).contains("`mcap` and `sqlite3`"));
         assert!(error(folder(&[(METADATA_FILE, &metadata("mcap", "FILE"))]).path()).contains("`FILE`"));
         assert!(error(folder(&[(METADATA_FILE, "storage: [")]).path()).contains("ros2 bag reindex"));
         assert!(error(folder(&[]).path()).contains("neither metadata.yaml nor"));

@@ -1,4 +1,4 @@
-//! Recordings, read as a stream: MCAP files and rosbag2 folders, ours and other people's.
+//! Recordings, read as a stream: MCAP files, databases of rosbag2 and rosbag2 folders, ours and other people's.
 //!
 //! [`LogReader`] yields messages in the order of their log time and keeps some chunks in memory at a time, however long
 //! the recording. What is damaged is left out and told by [`LogReader::damage`]: a recording that ends in the middle of a
@@ -9,6 +9,7 @@ mod error;
 mod event;
 mod files;
 mod index;
+mod sqlite;
 
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BinaryHeap, HashMap};
@@ -33,6 +34,9 @@ use crate::shadow::ShadowStep;
 
 /// How the topic of steps ends.
 pub const STEP_TOPIC: &str = "shadow/step";
+
+/// How the name of attached settings begins; a number and `.yaml` follow.
+pub const CONFIGURATION: &str = "configuration_";
 
 /// A chunk or message that claims to be longer, compressed or not, is damaged, bytes.
 const MAX_RECORD: usize = 256 << 20;
@@ -68,8 +72,10 @@ struct LogFile {
     path: PathBuf,
     /// Opened when it is needed.
     source: Option<File>,
+    /// In place of that, where the file is one.
+    database: Option<rusqlite::Connection>,
     schemas: HashMap<u16, Arc<str>>,
-    channels: HashMap<u16, Channel>,
+    channels: HashMap<i64, Channel>,
 }
 
 /// A topic of a file.
@@ -110,7 +116,7 @@ impl Ord for Waiting {
 }
 
 impl LogReader {
-    /// Opens a recording: an .mcap file, or a rosbag2 folder. Looks through the heads of its records; their content is
+    /// Opens a recording: an .mcap or .db3 file, or a rosbag2 folder. Looks through the heads of its records; their content is
     /// read as the iterator goes.
     ///
     /// # Errors
@@ -131,8 +137,20 @@ impl LogReader {
             damage: Damage::default(),
         };
         for (number, path) in files::of(path.as_ref())?.into_iter().enumerate() {
+            if files::is_database(&path) {
+                let database = sqlite::open(&path)?;
+                let (topics, blocks) = sqlite::look_through(&path, &database)?;
+                let mut file = LogFile { database: Some(database), ..LogFile::new(path) };
+                for topic in topics {
+                    let of_type = (topic.type_name, topic.encoding);
+                    file.channel(topic.id, topic.name, of_type, &reader.wanted, &mut reader.damage);
+                }
+                reader.files.push(file);
+                reader.blocks.extend(blocks.into_iter().map(|block| (number, block, u64::MAX)));
+                continue;
+            }
             let contents = index::look_through(&path, number, &mut reader.damage)?;
-            let mut file = LogFile { path, source: None, schemas: HashMap::new(), channels: HashMap::new() };
+            let mut file = LogFile::new(path);
             for record in contents.definitions {
                 file.define(record, &reader.wanted, &mut reader.damage);
             }
@@ -189,6 +207,16 @@ impl LogReader {
         &self.attachments
     }
 
+    /// Settings that came with the recording, as our recorder attaches them (`configuration_N.yaml`), by number. Every file
+    /// of a recording has them; each comes once.
+    pub fn configurations(&self) -> BTreeMap<usize, &AttachmentInfo> {
+        let number = |info: &AttachmentInfo| {
+            let number = info.name.strip_prefix(CONFIGURATION)?.strip_suffix(".yaml")?;
+            number.parse().ok()
+        };
+        self.attachments.iter().rev().filter_map(|info| Some((number(info)?, info))).collect()
+    }
+
     /// The content of one of [`Self::attachments`].
     ///
     /// # Errors
@@ -222,7 +250,28 @@ impl LogReader {
         if block.start > to || block.end < from {
             return Ok(true);
         }
+        if self.files.get(number).is_some_and(|file| file.database.is_some()) {
+            return self.read_rows(number, block);
+        }
         self.parse(number, block, false)
+    }
+
+    /// Takes the messages of a database that lie between two times.
+    fn read_rows(&mut self, number: usize, block: Block) -> Result<bool, LogError> {
+        let Some(LogFile { path, database: Some(database), channels, .. }) = self.files.get(number) else {
+            return Ok(true);
+        };
+        let (from, to) = self.range;
+        let span = (block.start.max(from), block.end.min(to));
+        let wanted = |topic| channels.get(&topic).is_some_and(|channel| channel.wanted);
+        let mut take = |topic, time, data: &[u8]| {
+            let Some(channel) = channels.get(&topic) else { return };
+            self.waiting_bytes += data.len();
+            self.waiting.push(Reverse(Waiting { key: (time, self.read), message: channel.message(time, time, data) }));
+            self.read += 1;
+        };
+        sqlite::messages(path, database, span, &wanted, &mut take)?;
+        Ok(true)
     }
 
     /// Takes what a block holds: definitions and, unless only they are wanted, messages.
@@ -257,7 +306,7 @@ impl LogReader {
                             continue;
                         }
                         let Some(file) = self.files.get(number) else { continue };
-                        match file.channels.get(&header.channel_id) {
+                        match file.channels.get(&i64::from(header.channel_id)) {
                             Some(channel) if channel.wanted => {
                                 let message = channel.message(header.log_time, header.publish_time, &data);
                                 self.waiting_bytes += data.len();
@@ -308,7 +357,8 @@ impl LogReader {
             .map(|(_, other, _)| *other)
             .collect();
         for other in before {
-            let defined = |file: &LogFile| messages.iter().all(|(h, _)| file.channels.contains_key(&h.channel_id));
+            let defined =
+                |file: &LogFile| messages.iter().all(|(h, _)| file.channels.contains_key(&i64::from(h.channel_id)));
             if self.files.get(number).is_none_or(defined) {
                 break;
             }
@@ -316,7 +366,7 @@ impl LogReader {
         }
         let Some(file) = self.files.get_mut(number) else { return Ok(()) };
         for (header, data) in messages {
-            match file.channels.get(&header.channel_id) {
+            match file.channels.get(&i64::from(header.channel_id)) {
                 Some(channel) if channel.wanted => {
                     let message = channel.message(header.log_time, header.publish_time, &data);
                     self.waiting_bytes += data.len();
@@ -329,7 +379,7 @@ impl LogReader {
                     self.damage.note(&file.path, block.offset, &format!("channel {} is unknown", header.channel_id));
                     self.damage.undecodable += 1;
                     // Said once.
-                    file.channels.insert(header.channel_id, nobody);
+                    file.channels.insert(header.channel_id.into(), nobody);
                 }
             }
             self.read += 1;
@@ -405,6 +455,10 @@ impl Iterator for LogReader {
 }
 
 impl LogFile {
+    fn new(path: PathBuf) -> Self {
+        Self { path, source: None, database: None, schemas: HashMap::new(), channels: HashMap::new() }
+    }
+
     /// Takes note of a schema or a channel.
     fn define(&mut self, record: Record<'static>, wanted: &Wanted, damage: &mut Damage) {
         match record {
@@ -412,16 +466,29 @@ impl LogFile {
                 self.schemas.insert(header.id, Arc::from(header.name));
             }
             Record::Channel(found) => {
-                let type_name = self.schemas.get(&found.schema_id).cloned().unwrap_or_else(|| Arc::from(""));
-                let readable = found.message_encoding == "cdr";
-                if !readable {
-                    damage.note_encoding(&found.topic, &found.message_encoding);
-                }
-                let wanted = readable && wanted(&found.topic, &type_name);
-                self.channels.insert(found.id, Channel { topic: Arc::from(found.topic), type_name, readable, wanted });
+                let type_name = self.schemas.get(&found.schema_id).map(|name| name.to_string()).unwrap_or_default();
+                let of_type = (type_name, found.message_encoding);
+                self.channel(found.id.into(), found.topic, of_type, wanted, damage);
             }
             _ => {}
         }
+    }
+
+    /// Takes note of a topic with its type and encoding.
+    fn channel(
+        &mut self,
+        id: i64,
+        topic: String,
+        (type_name, encoding): (String, String),
+        wanted: &Wanted,
+        damage: &mut Damage,
+    ) {
+        let readable = encoding == "cdr";
+        if !readable {
+            damage.note_encoding(&topic, &encoding);
+        }
+        let wanted = readable && wanted(&topic, &type_name);
+        self.channels.insert(id, Channel { topic: topic.into(), type_name: type_name.into(), readable, wanted });
     }
 }
 

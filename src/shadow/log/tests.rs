@@ -292,3 +292,61 @@ fn a_file_of_another_kind_is_named() {
         assert!(error.contains("notes.txt") && error.contains(".mcap"), "{error}");
     }
 }
+
+/// A database as rosbag2 writes it, with two messages at each time.
+fn database(path: &Path, times: std::ops::Range<i64>) {
+    let database = rusqlite::Connection::open(path).unwrap();
+    database
+        .execute_batch(
+            "CREATE TABLE topics(id INTEGER PRIMARY KEY, name TEXT, type TEXT, serialization_format TEXT,
+             offered_qos_profiles TEXT); CREATE TABLE messages(id INTEGER PRIMARY KEY, topic_id INTEGER, timestamp INTEGER,
+             data BLOB); CREATE INDEX timestamp_idx ON messages (timestamp ASC);
+             INSERT INTO topics VALUES (3, '/joint_states', 'sensor_msgs/msg/JointState', 'cdr', ''),
+             (7, '/image', 'sensor_msgs/msg/Image', 'cdr', ''), (8, '/old', 'a/B', 'ros1', '');",
+        )
+        .unwrap();
+    let mut insert = database.prepare("INSERT INTO messages(topic_id, timestamp, data) VALUES (?1, ?2, ?3)").unwrap();
+    let image = Image { data: vec![5; 2_000_000], ..Image::default() };
+    let image = with_head(&cdr::encode(&image, Image::TYPE).unwrap());
+    // Not in the order of time: a row is written when it arrives.
+    for time in times.rev() {
+        let state = JointState { position: vec![time as f64], ..JointState::default() };
+        let state = with_head(&cdr::encode(&state, JointState::TYPE).unwrap());
+        insert.execute(rusqlite::params![3, time, state]).unwrap();
+        insert.execute(rusqlite::params![7, time, image]).unwrap();
+        insert.execute(rusqlite::params![8, time, b"x"]).unwrap();
+    }
+}
+
+#[test]
+fn databases_of_rosbag2_are_read_in_order_too() {
+    let folder = tempfile::tempdir().unwrap();
+    database(&folder.path().join("bag_0.db3"), 100..110);
+    database(&folder.path().join("bag_1.db3"), 110..115);
+    let mut reader = LogReader::open(folder.path()).unwrap();
+    assert!(reader.blocks.len() >= 6, "not all of it at once: {:?}", reader.blocks);
+    assert_eq!(reader.span(), Some((RosTime(100), RosTime(114))));
+    let twice: Vec<i64> = (100..115).flat_map(|time| [time, time]).collect();
+    assert_eq!(times(&mut reader), twice);
+    assert_eq!(reader.damage().other_encodings["/old"], "ros1");
+    let states = LogReader::open(folder.path()).unwrap().only(|topic, _| topic == "/joint_states");
+    let mut states = states.between(RosTime(105), RosTime(111));
+    assert_eq!(times(&mut states), (105..=111).collect::<Vec<_>>());
+    let one = LogReader::open(folder.path().join("bag_1.db3")).unwrap();
+    assert_eq!(one.filter(|event| matches!(event, Ok(LogEvent::Frame(_)))).count(), 5);
+}
+
+#[test]
+fn a_database_that_is_none_is_named_with_what_to_do() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("bag_0.db3");
+    let error = |path: &Path| LogReader::open(path).map(|_| ()).unwrap_err().to_string();
+    assert!(error(&path).contains("bag_0.db3"), "it is not there");
+    for content in
+        [&b""[..], b"this is no database, however long one looks at it, and there is nothing to be had from it"]
+    {
+        std::fs::write(&path, content).unwrap();
+        let error = error(&path);
+        assert!(error.contains("bag_0.db3") && error.contains("ros2 bag convert"), "{error}");
+    }
+}

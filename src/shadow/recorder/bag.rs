@@ -19,10 +19,14 @@ pub struct FileSummary {
     pub last: u64,
     /// Messages.
     pub messages: u64,
+    /// Somebody has removed it.
+    pub gone: bool,
 }
 
+/// Opens a new file for writing.
+pub type CreateFile = Box<dyn Fn(&Path) -> std::io::Result<File> + Send>;
+
 /// A recording on disk.
-#[derive(Debug)]
 pub struct Bag {
     /// Its folder.
     pub folder: PathBuf,
@@ -30,9 +34,22 @@ pub struct Bag {
     pub files: Vec<FileSummary>,
     /// Messages by topic and type, of all files.
     pub topics: BTreeMap<(String, String), u64>,
+    create_file: CreateFile,
 }
 
 impl Bag {
+    /// In `folder`, which exists, with nothing in it yet.
+    pub fn new(folder: PathBuf) -> Self {
+        let create_file: CreateFile = Box::new(|path| File::create_new(path));
+        Self { folder, files: Vec::new(), topics: BTreeMap::new(), create_file }
+    }
+
+    /// Opens files in another way.
+    #[must_use]
+    pub fn with_files(self, create_file: CreateFile) -> Self {
+        Self { create_file, ..self }
+    }
+
     /// A new folder in `directory`, named by the time of day (UTC). `now_ns` since the epoch.
     ///
     /// # Errors
@@ -44,7 +61,7 @@ impl Bag {
             let suffix = if attempt == 0 { String::new() } else { format!("_{attempt}") };
             let folder = directory.join(format!("{name}{suffix}"));
             match std::fs::create_dir(&folder) {
-                Ok(()) => return Ok(Self { folder, files: Vec::new(), topics: BTreeMap::new() }),
+                Ok(()) => return Ok(Self::new(folder)),
                 Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => {}
                 Err(error) => return Err(error),
             }
@@ -52,14 +69,37 @@ impl Bag {
         Err(std::io::Error::other(format!("{name} exists a hundred times")))
     }
 
-    /// Opens the next file.
+    /// Whether the newest file is where it was opened, so that what is written is not lost with it.
+    pub fn is_there(&self) -> bool {
+        self.files.last().is_none_or(|file| self.folder.join(&file.name).exists())
+    }
+
+    /// Strikes the newest file, which somebody has removed, off the list; answers how many messages were in it.
+    pub fn strike_last(&mut self) -> u64 {
+        self.files.last_mut().map_or(0, |file| {
+            file.gone = true;
+            file.messages
+        })
+    }
+
+    /// The files that are there.
+    fn present(&self) -> impl Iterator<Item = &FileSummary> {
+        self.files.iter().filter(|file| !file.gone)
+    }
+
+    /// Opens the next file. A folder that was removed is made again, but not the one that it was in: that may have been
+    /// a disk.
     ///
     /// # Errors
     /// What the system says.
     pub fn next_file(&mut self) -> std::io::Result<File> {
+        if !self.folder.exists() {
+            std::fs::create_dir(&self.folder)?;
+            self.files.iter_mut().for_each(|file| file.gone = true);
+        }
         let stem = self.folder.file_name().unwrap_or_default().to_string_lossy().into_owned();
         let name = format!("{stem}_{}.mcap", self.files.len());
-        let file = File::create_new(self.folder.join(&name))?;
+        let file = (self.create_file)(&self.folder.join(&name))?;
         self.files.push(FileSummary { name, ..FileSummary::default() });
         Ok(file)
     }
@@ -99,9 +139,9 @@ impl Bag {
 
     /// In the oldest version that lists the files' times, which newer rosbag2 reads too.
     fn metadata(&self) -> String {
-        let first = self.files.iter().filter_map(|file| file.first).min().unwrap_or(0);
-        let last = self.files.iter().map(|file| file.last).max().unwrap_or(0);
-        let messages: u64 = self.files.iter().map(|file| file.messages).sum();
+        let first = self.present().filter_map(|file| file.first).min().unwrap_or(0);
+        let last = self.present().map(|file| file.last).max().unwrap_or(0);
+        let messages: u64 = self.present().map(|file| file.messages).sum();
         let mut out = format!(
             "rosbag2_bagfile_information:\n  version: 5\n  storage_identifier: mcap\n  duration:\n    nanoseconds: {}\n  \
              starting_time:\n    nanoseconds_since_epoch: {first}\n  message_count: {messages}\n",
@@ -119,12 +159,12 @@ impl Bag {
             );
         }
         out.push_str("  compression_format: \"\"\n  compression_mode: \"\"\n");
-        list(&mut out, "relative_file_paths", self.files.is_empty());
-        for file in &self.files {
+        list(&mut out, "relative_file_paths", self.present().next().is_none());
+        for file in self.present() {
             let _ = writeln!(out, "    - {}", file.name);
         }
-        list(&mut out, "files", self.files.is_empty());
-        for FileSummary { name, first, last, messages } in &self.files {
+        list(&mut out, "files", self.present().next().is_none());
+        for FileSummary { name, first, last, messages, .. } in self.present() {
             let first = first.unwrap_or(0);
             let _ = write!(
                 out,

@@ -20,8 +20,8 @@ use crate::shadow::ShadowStep;
 const MESSAGES: usize = 4096;
 /// Bytes of these.
 const MAX_WAITING_BYTES: u64 = 64 << 20;
-/// Camera pictures that wait to be encoded.
-const FRAMES: usize = 4;
+/// Camera pictures that wait to be encoded: more than a second of them at the default rate, for a busy machine.
+const FRAMES: usize = 8;
 /// Largest picture, bytes before encoding.
 const MAX_FRAME_BYTES: usize = 64 << 20;
 
@@ -77,8 +77,10 @@ impl RecorderHandle {
     pub fn offer(&self, record: Record) {
         let bytes = record.bytes();
         let waiting = self.stats.waiting_bytes.fetch_add(bytes, Ordering::Relaxed);
+        self.stats.wait_one();
         if waiting + bytes > MAX_WAITING_BYTES || self.queue.try_send((self.clock.ros(), record)).is_err() {
             self.stats.waiting_bytes.fetch_sub(bytes, Ordering::Relaxed);
+            self.stats.take_one();
             self.stats.drop_one();
         }
     }
@@ -149,6 +151,7 @@ impl FrameTap {
             data,
         };
         // There are as many places as buffers.
+        self.stats.wait_one();
         let _always_room = self.filled.push(note);
     }
 }

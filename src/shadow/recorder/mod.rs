@@ -28,7 +28,7 @@ pub use plans::{LatentOf, PlanRecord, PlanTap};
 pub use settings::{Latents, RecordingConfig};
 pub use stats::{RecorderState, RecorderStats};
 
-use self::bag::Bag;
+use self::bag::{Bag, CreateFile};
 use self::worker::Worker;
 use crate::clock::Clock;
 use crate::config::Config;
@@ -85,11 +85,19 @@ pub struct Recorder {
     plans: Option<PlanTap>,
     folder: PathBuf,
     stop: Arc<AtomicBool>,
-    thread: Option<JoinHandle<()>>,
+    thread: Option<JoinHandle<Worker>>,
+    patience: Duration,
 }
 
 /// Free space of the file system that holds a folder, bytes.
 type FreeSpace = Box<dyn Fn(&Path) -> std::io::Result<u64> + Send>;
+
+/// What the recorder asks of a disk.
+struct Disk {
+    free: FreeSpace,
+    /// `None`: as usual.
+    create_file: Option<CreateFile>,
+}
 
 impl Recorder {
     /// Makes the recording's folder and starts the thread.
@@ -105,24 +113,28 @@ impl Recorder {
             let file_system = rustix::fs::statvfs(folder)?;
             Ok(file_system.f_bavail.saturating_mul(file_system.f_frsize))
         });
-        Self::start_with(settings, identity, clock, free)
+        Self::start_with(settings, identity, clock, Disk { free, create_file: None })
     }
 
     fn start_with(
         settings: &RecordingConfig,
         identity: RecorderIdentity,
         clock: Arc<dyn Clock>,
-        free: FreeSpace,
+        Disk { free, create_file }: Disk,
     ) -> Result<Self, RecorderError> {
         let now_ns = u64::try_from(clock.ros().0).unwrap_or(0);
         let bag = Bag::create(&settings.directory, now_ns)
             .map_err(|source| RecorderError::Directory { path: settings.directory.clone(), source })?;
+        let bag = match create_file {
+            Some(create_file) => bag.with_files(create_file),
+            None => bag,
+        };
         let folder = bag.folder.clone();
         let stats = Arc::new(RecorderStats::default());
         let (handle, frames, intake) =
             intake::channel(settings.images.then_some(settings.image_rate_hz), &identity.image_topics, &clock, &stats);
         let latent_len = if settings.latents == Latents::Off { 0 } else { identity.latent_len };
-        let (plans, plan_intake) = plans::channel(latent_len, &stats);
+        let (plans, plan_intake) = plans::channel(latent_len, &clock, &stats);
         let stop = Arc::new(AtomicBool::new(false));
         let worker = Worker::new(settings.clone(), identity, bag, (intake, plan_intake), (clock, stats), free);
         let flag = Arc::clone(&stop);
@@ -131,7 +143,7 @@ impl Recorder {
             .spawn(move || worker.run(&flag))
             .map_err(RecorderError::Thread)?;
         tracing::info!("recording to {}", folder.display());
-        Ok(Self { handle, frames, plans: Some(plans), folder, stop, thread: Some(thread) })
+        Ok(Self { handle, frames, plans: Some(plans), folder, stop, thread: Some(thread), patience: PATIENCE })
     }
 
     /// Where messages are offered.
@@ -162,18 +174,39 @@ impl Recorder {
     fn end(&mut self) {
         self.stop.store(true, Ordering::Release);
         let Some(thread) = self.thread.take() else { return };
-        const LOOK: Duration = Duration::from_millis(5);
-        for _ in 0..PATIENCE.as_millis() / LOOK.as_millis() {
-            if thread.is_finished() {
-                if thread.join().is_err() {
-                    tracing::error!("thread `recorder` had panicked");
-                }
-                return;
+        let mut patience = self.patience;
+        // The recorder's own thread stays behind all others, so that on a busy machine the end would be long in coming: it
+        // hands its work back, and a thread with the priority of this one does the rest.
+        let ended = await_end(thread, &mut patience).and_then(|worker| {
+            let rest = std::thread::Builder::new().name("recorder_end".to_owned()).spawn(move || worker.end());
+            await_end(rest.map_err(|error| error.to_string())?, &mut patience)
+        });
+        let (stats, folder) = (self.handle.stats(), self.folder.display());
+        let (written, dropped) = (stats.written(), stats.dropped());
+        match ended {
+            Err(why) => {
+                let waiting = stats.waiting();
+                tracing::error!("recording {folder}: {why}; {waiting} messages that waited are lost, {dropped} before");
             }
-            std::thread::sleep(LOOK);
+            Ok(()) if dropped > 0 => {
+                tracing::warn!("recording {folder} ends: {written} messages, and {dropped} that were not recorded");
+            }
+            Ok(()) => tracing::info!("recording {folder} ends: {written} messages, none lost"),
         }
-        tracing::error!("recording {}: the disk does not answer; the end is lost", self.folder.display());
     }
+}
+
+/// What a thread leaves; an error when that does not come while there is patience, of which the waiting takes.
+fn await_end<T>(thread: JoinHandle<T>, patience: &mut Duration) -> Result<T, String> {
+    const LOOK: Duration = Duration::from_millis(5);
+    while !thread.is_finished() {
+        if patience.is_zero() {
+            return Err("the disk does not answer".to_owned());
+        }
+        std::thread::sleep(LOOK);
+        *patience = patience.saturating_sub(LOOK);
+    }
+    thread.join().map_err(|_panic| "thread `recorder` had panicked".to_owned())
 }
 
 impl Drop for Recorder {

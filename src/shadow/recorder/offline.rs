@@ -26,7 +26,7 @@ impl BagWriter {
     pub fn create(folder: &Path, facts: &BTreeMap<String, String>) -> Result<Self, McapError> {
         std::fs::create_dir_all(folder.parent().unwrap_or(Path::new(".")))?;
         std::fs::create_dir(folder)?;
-        let mut bag = Bag { folder: folder.to_owned(), files: Vec::new(), topics: BTreeMap::new() };
+        let mut bag = Bag::new(folder.to_owned());
         let sizes = Sizes { stats: Arc::new(RecorderStats::default()), opened: MonotonicTime(0) };
         let mut file = OpenFile::create(&mut bag, sizes)?;
         file.facts(METADATA, facts)?;
@@ -44,19 +44,19 @@ impl BagWriter {
         Ok(())
     }
 
-    /// Attaches a file.
+    /// Attaches a file, as recorded at this time (ns since the epoch).
     ///
     /// # Errors
     /// What the system says.
-    pub fn attach(&mut self, name: &str, media_type: &'static str, data: Vec<u8>) -> Result<(), McapError> {
-        self.file.attach(&Attached { name: name.to_owned(), media_type, data }, 0)
+    pub fn attach(&mut self, name: &str, media_type: &'static str, data: Vec<u8>, at: u64) -> Result<(), McapError> {
+        self.file.attach(&Attached { name: name.to_owned(), media_type, data }, at)
     }
 
     /// Closes file and folder.
     ///
     /// # Errors
     /// What the system says.
-    pub fn finish(mut self) -> Result<(), McapError> {
+    pub fn finish(self) -> Result<(), McapError> {
         self.file.finish()?;
         Ok(self.bag.write_metadata()?)
     }

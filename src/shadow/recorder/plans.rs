@@ -10,7 +10,7 @@ use rtrb::{Consumer, Producer, RingBuffer};
 use serde::{Deserialize, Serialize};
 
 use super::stats::RecorderStats;
-use crate::clock::RosTime;
+use crate::clock::{Clock, RosTime};
 use crate::config::Config;
 use crate::planner::{Plan, PlanRequest, Stop};
 use crate::robot::pose::{Action, RobotState, STATE_DIM};
@@ -33,12 +33,14 @@ pub enum LatentOf {
 
 /// A latent on its way.
 pub(super) struct LatentNote {
+    pub log_time: RosTime,
     pub of: LatentOf,
     pub numbers: Vec<f32>,
 }
 
 /// A plan on its way. Owns no heap memory but the configuration's, which is shared.
 pub(super) struct PlanNote {
+    pub log_time: RosTime,
     pub config: Arc<Config>,
     pub plan_id: u64,
     pub goal: (u64, usize),
@@ -58,6 +60,7 @@ pub struct PlanTap {
     free: Consumer<Vec<f32>>,
     filled: Producer<LatentNote>,
     plans: Producer<PlanNote>,
+    clock: Arc<dyn Clock>,
     stats: Arc<RecorderStats>,
 }
 
@@ -69,14 +72,15 @@ pub(super) struct PlanIntake {
 }
 
 /// Both ends, for latents of `latent_len` numbers; 0: no latents.
-pub(super) fn channel(latent_len: usize, stats: &Arc<RecorderStats>) -> (PlanTap, PlanIntake) {
+pub(super) fn channel(latent_len: usize, clock: &Arc<dyn Clock>, stats: &Arc<RecorderStats>) -> (PlanTap, PlanIntake) {
     let (mut free_in, free) = RingBuffer::new(LATENTS);
     if latent_len > 0 {
         while free_in.push(vec![0.0; latent_len]).is_ok() {}
     }
     let (filled, filled_out) = RingBuffer::new(LATENTS);
     let (plans, plans_out) = RingBuffer::new(PLANS);
-    let tap = PlanTap { latent_len, goal: None, free, filled, plans, stats: Arc::clone(stats) };
+    let tap =
+        PlanTap { latent_len, goal: None, free, filled, plans, clock: Arc::clone(clock), stats: Arc::clone(stats) };
     (tap, PlanIntake { free: free_in, filled: filled_out, plans: plans_out })
 }
 
@@ -89,7 +93,8 @@ impl PlanTap {
         let Ok(mut buffer) = self.free.pop() else { return self.stats.drop_one() };
         buffer.copy_from_slice(numbers);
         // There are as many places as buffers.
-        let _always_room = self.filled.push(LatentNote { of, numbers: buffer });
+        self.stats.wait_one();
+        let _always_room = self.filled.push(LatentNote { log_time: self.clock.ros(), of, numbers: buffer });
     }
 
     /// Takes note of the latent of a goal (numbers of task and goal), once while it is planned for.
@@ -111,6 +116,7 @@ impl PlanTap {
         plan: &Plan,
     ) {
         let note = PlanNote {
+            log_time: self.clock.ros(),
             config: Arc::clone(config),
             plan_id: request.plan_id,
             goal,
@@ -120,7 +126,9 @@ impl PlanTap {
             previous: request.previous.cloned(),
             plan: plan.clone(),
         };
+        self.stats.wait_one();
         if self.plans.push(note).is_err() {
+            self.stats.take_one();
             self.stats.drop_one();
         }
     }

@@ -42,6 +42,7 @@ pub struct RecorderStats {
     pub(super) dropped: AtomicU64,
     pub(super) bytes: AtomicU64,
     pub(super) waiting_bytes: AtomicU64,
+    pub(super) waiting: AtomicU64,
     state: Mutex<RecorderState>,
 }
 
@@ -49,6 +50,11 @@ impl RecorderStats {
     /// Messages written.
     pub fn written(&self) -> u64 {
         self.written.load(Ordering::Relaxed)
+    }
+
+    /// Messages that were offered and are neither written nor lost yet.
+    pub fn waiting(&self) -> u64 {
+        self.waiting.load(Ordering::Relaxed)
     }
 
     /// Messages lost: the queue was full, or there was nowhere to write to.
@@ -68,6 +74,22 @@ impl RecorderStats {
 
     pub(super) fn drop_one(&self) {
         self.dropped.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Messages that were written are lost after all.
+    pub(super) fn lose(&self, messages: u64) {
+        self.written.fetch_sub(messages.min(self.written()), Ordering::Relaxed);
+        self.dropped.fetch_add(messages, Ordering::Relaxed);
+    }
+
+    /// Something was offered and waits.
+    pub(super) fn wait_one(&self) {
+        self.waiting.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Something that waited is taken.
+    pub(super) fn take_one(&self) {
+        self.waiting.fetch_sub(1, Ordering::Relaxed);
     }
 
     /// Takes note of a state, and says it when it is new.

@@ -6,7 +6,7 @@ use crate::camera::decode::RawImage;
 use crate::camera::encoding::Encoding;
 use crate::clock::{RosTime, SystemClock};
 use crate::config::reference;
-use crate::ros::messages::{JointState, Message as _, StringMessage};
+use crate::ros::messages::{JointState, Message as _, StringMessage, UInt8MultiArray};
 use crate::shadow::ShadowStep;
 use crate::shadow::log::{LogEvent, LogReader};
 
@@ -21,6 +21,11 @@ fn settings() -> RecordingConfig {
 }
 
 fn tape(settings: &RecordingConfig) -> Tape {
+    tape_on(settings, None)
+}
+
+/// On a disk that opens files in its own way.
+fn tape_on(settings: &RecordingConfig, create_file: Option<CreateFile>) -> Tape {
     let directory = tempfile::tempdir().unwrap();
     let identity = RecorderIdentity {
         node: "/lab/planner".to_owned(),
@@ -35,7 +40,8 @@ fn tape(settings: &RecordingConfig) -> Tape {
     let said = Arc::clone(&free_bytes);
     let free: FreeSpace = Box::new(move |_| Ok(said.load(Ordering::Relaxed)));
     let settings = RecordingConfig { directory: directory.path().join("made/on/demand"), ..settings.clone() };
-    let recorder = Recorder::start_with(&settings, identity, Arc::new(SystemClock::new()), free).unwrap();
+    let disk = Disk { free, create_file };
+    let recorder = Recorder::start_with(&settings, identity, Arc::new(SystemClock::new()), disk).unwrap();
     Tape { directory, free_bytes, recorder }
 }
 
@@ -147,6 +153,168 @@ fn files_are_split_and_each_begins_with_the_same_attachments() {
 }
 
 #[test]
+fn files_are_split_by_size_and_nothing_is_lost_at_the_borders() {
+    let tape = tape(&RecordingConfig { split_mb: 1, ..settings() });
+    let topic: Arc<str> = Arc::from("/noise");
+    let mut noise = 1_u64;
+    let count = 40;
+    for i in 0..count {
+        tape.joints(f64::from(i));
+        // 100 kB that no compression makes smaller.
+        let data = std::iter::repeat_with(|| {
+            noise = noise.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+            (noise >> 56) as u8
+        });
+        let message = UInt8MultiArray { data: data.take(100_000).collect(), ..UInt8MultiArray::default() };
+        tape.recorder.handle().offer_message(&topic, &message);
+        tape.until("it is written", |stats| stats.written() == 2 * (i as u64 + 1));
+    }
+    let folder = tape.recorder.folder().to_owned();
+    let (_directory, reader, events) = tape.read();
+    let files: Vec<_> = reader.files().map(|file| (file.to_owned(), std::fs::metadata(file).unwrap().len())).collect();
+    assert!(files.len() >= 3 && files.iter().all(|(_, bytes)| *bytes < 2_500_000), "{files:?}");
+    assert_eq!(positions(&events), (0..count).map(f64::from).collect::<Vec<_>>());
+    // Each part is a recording of its own, and together they are the whole.
+    let parts = files.iter().map(|(file, _)| {
+        let mut part = LogReader::open(file).unwrap();
+        let events = part.by_ref().map(Result::unwrap).count();
+        assert!(part.damage().is_none(), "{:?}", part.damage());
+        assert_eq!(part.configurations().len(), 1);
+        events
+    });
+    assert_eq!(parts.sum::<usize>(), events.len());
+    let listed = std::fs::read_to_string(folder.join("metadata.yaml")).unwrap();
+    assert!(listed.contains(&format!("message_count: {}\n", 2 * count)), "{listed}");
+}
+
+#[test]
+fn a_disk_without_space_loses_what_it_says_and_recording_goes_on_when_there_is_space() {
+    let full = Arc::new(AtomicBool::new(true));
+    let is_full = Arc::clone(&full);
+    let create: CreateFile = Box::new(move |path| {
+        let at = if is_full.load(Ordering::Relaxed) { Path::new("/dev/full") } else { path };
+        std::fs::File::options().write(true).create(true).truncate(false).open(at)
+    });
+    let tape = tape_on(&settings(), Some(create));
+    tape.until("there is no space", |stats| matches!(stats.state(), RecorderState::DiskFull { free_mb: 0, .. }));
+    tape.joints(1.0);
+    tape.until("it is dropped", |stats| stats.dropped() == 1);
+    full.store(false, Ordering::Relaxed);
+    tape.until("it records", |stats| stats.state() == RecorderState::Recording);
+    tape.joints(2.0);
+    tape.until("it is written", |stats| stats.written() == 1);
+    let (_directory, _reader, events) = tape.read();
+    assert_eq!(positions(&events), [2.0]);
+}
+
+/// A recorder whose first file is the end of a pipe: it blocks when nobody reads, and fails when nobody can.
+fn tape_on_a_pipe(settings: &RecordingConfig) -> (Tape, std::io::PipeReader) {
+    let (reader, writer) = std::io::pipe().unwrap();
+    let first = std::sync::Mutex::new(Some(std::fs::File::from(std::os::fd::OwnedFd::from(writer))));
+    let create: CreateFile = Box::new(move |path| {
+        let file = std::fs::File::create_new(path)?;
+        Ok(first.lock().unwrap().take().unwrap_or(file))
+    });
+    (tape_on(settings, Some(create)), reader)
+}
+
+#[test]
+fn a_chunk_that_cannot_be_written_counts_as_lost_and_the_next_file_begins() {
+    let (tape, reader) = tape_on_a_pipe(&settings());
+    tape.until("it records", |stats| stats.state() == RecorderState::Recording);
+    drop(reader);
+    (0..5).for_each(|i| tape.joints(f64::from(i)));
+    tape.until("the chunk fails", |stats| stats.dropped() == 5 && stats.written() == 0);
+    tape.until("it records again", |stats| stats.state() == RecorderState::Recording);
+    tape.joints(7.0);
+    tape.until("it is written", |stats| stats.written() == 1);
+    let folder = tape.recorder.folder().to_owned();
+    tape.recorder.finish();
+    // The first is empty: what it was to hold went into the pipe.
+    let files = folder.read_dir().unwrap().map(|file| file.unwrap().path());
+    let second = files.filter(|path| path.extension().is_some_and(|ending| ending == "mcap")).max().unwrap();
+    let events: Vec<LogEvent> = LogReader::open(second).unwrap().map(Result::unwrap).collect();
+    assert_eq!(positions(&events), [7.0]);
+}
+
+#[test]
+fn writes_that_block_delay_nobody_and_the_end_is_bounded() {
+    let (mut tape, reader) = tape_on_a_pipe(&settings());
+    tape.until("it records", |stats| stats.state() == RecorderState::Recording);
+    let mut plans = tape.recorder.take_plan_tap().unwrap();
+    let mut frames = tape.recorder.take_frame_taps().remove(0);
+    let handle = tape.recorder.handle();
+    let pixels = vec![7; 640 * 480 * 3];
+    let picture = RawImage { width: 640, height: 480, encoding: Encoding::Rgb8, step: 1920, data: &pixels };
+    // Not compressible: 1 MB of noise. A pipe takes 64 kB.
+    let mut noise = 1_u64;
+    let data = std::iter::repeat_with(|| {
+        noise = noise.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        (noise >> 56) as u8
+    });
+    let large = UInt8MultiArray { data: data.take(1_000_000).collect(), ..UInt8MultiArray::default() };
+    let topic: Arc<str> = Arc::from("/large");
+    let watch = SystemClock::new();
+    let mut longest = Duration::ZERO;
+    for i in 0..300 {
+        let began = watch.monotonic();
+        tape.joints(f64::from(i));
+        handle.offer_message(&topic, &large);
+        frames.offer(RosTime(i64::from(i) * 33_000_000), "camera", &picture);
+        plans.latent(LatentOf::Frame(RosTime(i64::from(i))), &[0.0; 4]);
+        longest = longest.max(watch.monotonic().since(began));
+        std::thread::sleep(Duration::from_millis(1));
+    }
+    // On a machine with other work a turn of the scheduler may come in between, but not the disk.
+    assert!(longest < Duration::from_millis(500), "{longest:?}");
+    assert!(handle.stats().dropped() > 100 && handle.stats().waiting() > 20, "{:?}", handle.stats());
+    let written = handle.stats().bytes();
+    std::thread::sleep(Duration::from_millis(300));
+    assert_eq!(handle.stats().bytes(), written, "the pipe is full");
+    tape.recorder.patience = Duration::from_millis(200);
+    let began = watch.monotonic();
+    tape.recorder.finish();
+    let took = watch.monotonic().since(began);
+    assert!(took < Duration::from_secs(8), "{took:?}");
+    assert!(handle.stats().waiting() > 20, "what waited is lost, and that is said: {:?}", handle.stats());
+    drop(reader);
+}
+
+#[test]
+fn a_file_that_somebody_removes_is_noticed_and_its_messages_count_as_lost() {
+    let tape = tape(&settings());
+    tape.joints(1.0);
+    tape.until("the first is written", |stats| stats.written() == 1);
+    std::fs::remove_dir_all(tape.recorder.folder()).unwrap();
+    tape.until("that is noticed", |stats| stats.dropped() == 1 && stats.state() == RecorderState::Recording);
+    tape.joints(2.0);
+    tape.until("the second is written", |stats| stats.written() == 1);
+    let (_directory, _reader, events) = tape.read();
+    assert_eq!(positions(&events), [2.0]);
+}
+
+#[test]
+fn a_directory_that_is_gone_is_not_made_again_in_its_place() {
+    let tape = tape(&settings());
+    tape.joints(1.0);
+    tape.until("the first is written", |stats| stats.written() == 1);
+    std::fs::remove_dir_all(tape.directory.path().join("made")).unwrap();
+    tape.until("it cannot write", |stats| matches!(stats.state(), RecorderState::Failed(_)));
+    tape.joints(2.0);
+    tape.until("both are lost", |stats| stats.dropped() == 2);
+    tape.recorder.finish();
+    assert!(!tape.directory.path().join("made").exists());
+}
+
+#[test]
+fn the_end_takes_what_was_offered_before() {
+    let tape = tape(&settings());
+    (0..2000).for_each(|i| tape.joints(f64::from(i)));
+    let (_directory, _reader, events) = tape.read();
+    assert_eq!(positions(&events), (0..2000).map(f64::from).collect::<Vec<_>>());
+}
+
+#[test]
 fn a_full_disk_pauses_the_recording_and_space_resumes_it() {
     let tape = tape(&settings());
     tape.until("it records", |stats| stats.state() == RecorderState::Recording);
@@ -190,7 +358,8 @@ fn a_disk_that_hangs_delays_nobody_and_what_finds_no_room_is_counted() {
         Ok(1 << 40)
     });
     let settings = RecordingConfig { directory: directory.path().to_owned(), ..settings() };
-    let recorder = Recorder::start_with(&settings, identity, Arc::new(SystemClock::new()), free).unwrap();
+    let disk = Disk { free, create_file: None };
+    let recorder = Recorder::start_with(&settings, identity, Arc::new(SystemClock::new()), disk).unwrap();
     let handle = recorder.handle();
     for i in 0..6000 {
         let state = JointState { position: vec![f64::from(i)], ..JointState::default() };

@@ -27,6 +27,7 @@ use crate::config::{Config, reference};
 use crate::ros::cdr;
 use crate::ros::messages::definitions::ros2msg;
 use crate::ros::messages::{CompressedImage, Header, Message, StringMessage};
+use crate::shadow::log::CONFIGURATION;
 use crate::threads::stay_behind;
 
 /// Wait when there is nothing to do.
@@ -100,18 +101,23 @@ pub(super) struct OpenFile {
     channels: HashMap<(Arc<str>, &'static str), (u16, u32)>,
     chunk_bytes: usize,
     chunk_since: Option<MonotonicTime>,
+    /// Messages in the chunk that is being put together.
+    unwritten: u64,
     written_before: u64,
 }
 
 /// A file that counts.
 struct Counted {
     file: File,
+    /// Where in it the next byte goes.
+    position: u64,
     stats: Arc<RecorderStats>,
 }
 
 impl Write for Counted {
     fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
         let count = self.file.write(bytes)?;
+        self.position += count as u64;
         self.stats.bytes.fetch_add(count as u64, Ordering::Relaxed);
         Ok(count)
     }
@@ -123,7 +129,11 @@ impl Write for Counted {
 
 impl Seek for Counted {
     fn seek(&mut self, to: SeekFrom) -> std::io::Result<u64> {
-        self.file.seek(to)
+        // The writer only asks where it is; that needs no system call, and is answered for a pipe, too.
+        if to != SeekFrom::Current(0) {
+            self.position = self.file.seek(to)?;
+        }
+        Ok(self.position)
     }
 }
 
@@ -163,18 +173,24 @@ impl Worker {
         worker
     }
 
-    /// Writes until `stop` is set and everything that was offered before is written.
-    pub(super) fn run(mut self, stop: &AtomicBool) {
+    /// Writes until `stop` is set. What is left then is for [`Self::end`].
+    pub(super) fn run(mut self, stop: &AtomicBool) -> Self {
         stay_behind();
-        loop {
-            let ending = stop.load(Ordering::Acquire);
+        while !stop.load(Ordering::Acquire) {
             self.look_after_files();
-            let busy = self.take();
-            if ending && !busy {
-                break;
-            }
-            if !busy {
+            if !self.take() {
                 std::thread::sleep(IDLE);
+            }
+        }
+        self
+    }
+
+    /// Writes everything that was offered, and closes the file.
+    pub(super) fn end(mut self) {
+        loop {
+            self.look_after_files();
+            if !self.take() {
+                break;
             }
         }
         self.close();
@@ -188,21 +204,24 @@ impl Worker {
         let plans = self.plans.plans.slots();
         while let Ok(note) = self.plans.filled.pop() {
             busy = true;
+            self.stats.take_one();
             let message = latent::to_message(note.of, &note.numbers, self.identity.tokens, self.settings.latents);
             let _always_room = self.plans.free.push(note.numbers);
             if let Some(message) = message {
-                self.put(&Arc::clone(&self.topics.latent), self.clock.ros(), None, &message);
+                self.put(&Arc::clone(&self.topics.latent), note.log_time, None, &message);
             }
         }
         for _ in 0..plans {
             let Ok(note) = self.plans.plans.pop() else { break };
             busy = true;
+            self.stats.take_one();
             self.plan(&note);
         }
         let mut cameras = std::mem::take(&mut self.intake.cameras);
         for camera in &mut cameras {
             if let Ok(note) = camera.frames.pop() {
                 busy = true;
+                self.stats.take_one();
                 self.frame(&note);
                 let _always_room = camera.free.push(note.data);
             }
@@ -211,6 +230,7 @@ impl Worker {
         for _ in 0..AT_ONCE {
             let Ok((log_time, record)) = self.intake.queue.try_recv() else { break };
             busy = true;
+            self.stats.take_one();
             self.record(log_time, record);
         }
         busy
@@ -249,7 +269,7 @@ impl Worker {
         match serde_json::to_string(&note.record(configuration)) {
             Ok(data) => {
                 let stamp = note.stamps.last().copied();
-                self.put(&Arc::clone(&self.topics.plan), self.clock.ros(), stamp, &StringMessage { data });
+                self.put(&Arc::clone(&self.topics.plan), note.log_time, stamp, &StringMessage { data });
             }
             Err(error) => tracing::warn!("plan {} is not recorded: {error}", note.plan_id),
         }
@@ -263,7 +283,7 @@ impl Worker {
         let number = self.configs.len();
         self.configs.push(Arc::clone(config));
         let data = reference::of_config(config).into_bytes();
-        self.attach(Attached { name: format!("configuration_{number}.yaml"), media_type: "application/yaml", data });
+        self.attach(Attached { name: format!("{CONFIGURATION}{number}.yaml"), media_type: "application/yaml", data });
         number
     }
 
@@ -316,7 +336,7 @@ impl Worker {
             }
             Err(error) => {
                 self.stats.drop_one();
-                self.fail(&error);
+                self.fail(error);
             }
         }
     }
@@ -331,7 +351,7 @@ impl Worker {
         }
         self.attachments.push(attached);
         if let Err(error) = result {
-            self.fail(&error);
+            self.fail(error);
         }
     }
 
@@ -343,7 +363,7 @@ impl Worker {
             if full || now.since(file.opened).as_secs_f64() >= self.settings.split_s {
                 self.close();
             } else if let Err(error) = file.flush_in_time(now) {
-                self.fail(&error);
+                self.fail(error);
             }
         }
         let look = self.looked.is_none_or(|looked| now.since(looked) >= DISK_LOOK);
@@ -351,6 +371,12 @@ impl Worker {
             return;
         }
         self.looked = Some(now);
+        if self.file.is_some() && !self.bag.is_there() {
+            // Writing would go on, into a file that nobody can open any more.
+            self.file = None;
+            self.stats.lose(self.bag.strike_last());
+            tracing::warn!("recording {}: the file was removed; the next begins", self.bag.folder.display());
+        }
         let needed_mb = self.settings.min_free_mb;
         // A file system that does not say how much is free is not the reason to lose a recording.
         let free_mb = (self.free)(&self.bag.folder).map_or(u64::MAX, |bytes| bytes / 1_000_000);
@@ -362,7 +388,7 @@ impl Worker {
         if self.file.is_none() {
             match self.open(now) {
                 Ok(()) => self.stats.set(RecorderState::Recording),
-                Err(error) => self.fail(&error),
+                Err(error) => self.fail(error),
             }
         }
         if now.since(self.metadata_written) >= METADATA_AGE {
@@ -400,18 +426,22 @@ impl Worker {
 
     /// Ends the file, if one is open.
     fn close(&mut self) {
-        let Some(mut file) = self.file.take() else { return };
+        let Some(file) = self.file.take() else { return };
+        let unwritten = file.unwritten;
         if let Err(error) = file.finish() {
+            self.stats.lose(unwritten);
             tracing::warn!("recording {}: the file is not closed properly: {error}", self.bag.folder.display());
         }
         self.write_metadata(self.clock.monotonic());
     }
 
-    fn fail(&mut self, error: &McapError) {
-        // What is in the file up to its last chunk can be read.
-        self.file = None;
+    fn fail(&mut self, error: McapError) {
+        // What is in the file up to its last chunk can be read; the chunk that was under way is lost.
+        if let Some(file) = self.file.take() {
+            self.stats.lose(file.unwritten);
+        }
         self.looked = Some(self.clock.monotonic());
-        let no_space = matches!(error, McapError::Io(e) if e.kind() == std::io::ErrorKind::StorageFull);
+        let no_space = matches!(&error, McapError::Io(e) if e.kind() == std::io::ErrorKind::StorageFull);
         let needed_mb = self.settings.min_free_mb;
         self.stats.set(if no_space {
             RecorderState::DiskFull { free_mb: 0, needed_mb }
@@ -433,7 +463,7 @@ impl OpenFile {
     pub(super) fn create(bag: &mut Bag, sizes: Sizes) -> Result<Self, McapError> {
         let Sizes { stats, opened } = sizes;
         let written_before = stats.bytes();
-        let file = Counted { file: bag.next_file()?, stats };
+        let file = Counted { file: bag.next_file()?, position: 0, stats };
         // A chunk is put together in memory and reaches the file as a whole.
         let writer = WriteOptions::new()
             .profile("ros2")
@@ -444,7 +474,15 @@ impl OpenFile {
             .compression_level(ZSTD_LEVEL)
             .compression_threads(0)
             .create(BufWriter::new(file))?;
-        Ok(Self { writer, opened, channels: HashMap::new(), chunk_bytes: 0, chunk_since: None, written_before })
+        Ok(Self {
+            writer,
+            opened,
+            channels: HashMap::new(),
+            chunk_bytes: 0,
+            chunk_since: None,
+            unwritten: 0,
+            written_before,
+        })
     }
 
     /// Writes a metadata record.
@@ -453,9 +491,9 @@ impl OpenFile {
     }
 
     /// Writes the summary: the file is complete.
-    pub(super) fn finish(&mut self) -> Result<(), McapError> {
-        self.writer.finish().map(|_summary| ())?;
-        Ok(())
+    pub(super) fn finish(mut self) -> Result<(), McapError> {
+        self.writer.finish()?;
+        Ok(self.writer.into_inner().flush()?)
     }
 
     pub(super) fn message(
@@ -480,6 +518,7 @@ impl OpenFile {
         let data = [&ENCAPSULATION, cdr].concat();
         self.writer.write_to_known_channel(&header, &data)?;
         self.chunk_bytes += data.len();
+        self.unwritten += 1;
         self.chunk_since.get_or_insert(now);
         if self.chunk_bytes >= CHUNK_BYTES { self.flush() } else { Ok(()) }
     }
@@ -498,7 +537,9 @@ impl OpenFile {
     /// Brings the chunk to the file.
     fn flush(&mut self) -> Result<(), McapError> {
         (self.chunk_bytes, self.chunk_since) = (0, None);
-        self.writer.flush()
+        self.writer.flush()?;
+        self.unwritten = 0;
+        Ok(())
     }
 
     fn flush_in_time(&mut self, now: MonotonicTime) -> Result<(), McapError> {

@@ -10,19 +10,20 @@ use super::output::{StepLog, put_plan};
 use crate::camera::file::Picture;
 use crate::clock::{Clock, MonotonicTime, RosTime, SystemClock};
 use crate::command::gripper::GripperMapping;
-use crate::config::Config;
+use crate::config::{Config, Mode};
 use crate::planner::{PlanRequest, Planner};
 use crate::robot::joint_state::{HistoryError, JointHistory, JointStateMapper};
 use crate::robot::pose::{Action, RobotState};
 use crate::robot::urdf::RobotDescription;
-use crate::shadow::alarm::{AlarmConfig, SurpriseMonitor, surprise_alarm};
-use crate::shadow::comparison::{ComparisonConfig, difference, is_still};
+use crate::ros::messages::{CameraInfo, Message as _};
+use crate::shadow::comparison::{compare, executed_action};
+use crate::shadow::judgement::{Judge, MadeMove, Opinion};
 use crate::shadow::log::{LogEvent, LogReader, LoggedFrame};
-use crate::shadow::{ExecutedMove, NotCompared, NotComparedReason, ShadowStep};
+use crate::shadow::{ExecutedMove, NotCompared, NotComparedReason, ShadowConfig, ShadowStep};
 use crate::share;
 use crate::window::Window;
 use crate::world_model::preprocess::{Preprocessor, RgbView};
-use crate::world_model::{EnergyNorm, Latent, Rollouts, WorldModel, latent_energy};
+use crate::world_model::{Latent, WorldModel, latent_energy};
 
 /// Joint states that are kept: two seconds at 1 kHz.
 const HISTORY: usize = 2048;
@@ -94,7 +95,7 @@ pub fn replay(request: &FramesRequest, model: &mut dyn WorldModel, out: &mut Ste
         Goal::Picture(name, picture) => (name.clone(), picture.clone()),
         Goal::At(seconds) => (format!("recording at {seconds} s"), picture_at(request, *seconds)?),
     };
-    out.goal("goal.png", png(&picture).map_err(lacks)?)?;
+    out.goal(&picture)?;
     let mut stepper = Stepper::new(config, model, &goal_name, &picture)?;
 
     let mut outcome = Outcome::default();
@@ -123,6 +124,10 @@ pub fn replay(request: &FramesRequest, model: &mut dyn WorldModel, out: &mut Ste
                     Err(error) => problem = error.to_string(),
                 }
             }
+            LogEvent::Message(message) if *message.type_name == *CameraInfo::TYPE => {
+                out.copy(&message)?;
+                continue;
+            }
             _ => continue,
         }
         while let Some((stamp, _)) = waiting.front() {
@@ -150,7 +155,7 @@ pub fn replay(request: &FramesRequest, model: &mut dyn WorldModel, out: &mut Ste
             };
             let closedness = joints.gripper_position.map_or(0.0, |position| gripper.closedness(position));
             let robot = RobotState::from_pose(&chain.forward(&joints.positions), closedness);
-            out.frame(&frame, stamp)?;
+            out.copy(&frame.message)?;
             if let Some(step) = stepper.observe(model, stamp, &picture, robot)? {
                 out.step(step)?;
                 outcome.steps += 1;
@@ -203,16 +208,6 @@ fn picture_at(request: &FramesRequest, seconds: f64) -> Result<Picture, ReplayEr
     Err(lacks(format!("has no picture {seconds} s after its beginning for the goal; it is {long_s:.1} s long")))
 }
 
-fn png(picture: &Picture) -> Result<Vec<u8>, String> {
-    use image::ImageEncoder as _;
-    let mut data = Vec::new();
-    let side = |pixels: usize| u32::try_from(pixels).unwrap_or(0);
-    image::codecs::png::PngEncoder::new(&mut data)
-        .write_image(&picture.rgb, side(picture.width), side(picture.height), image::ExtendedColorType::Rgb8)
-        .map_err(|error| error.to_string())?;
-    Ok(data)
-}
-
 /// Plans from one picture after the other, and looks at what was done in between.
 pub struct Stepper {
     planner: Planner,
@@ -223,11 +218,11 @@ pub struct Stepper {
     latent: Latent,
     goal: Latent,
     goal_name: String,
-    rollouts: Rollouts,
+    shadow: ShadowConfig,
+    judge: Judge,
     period_s: f64,
     max_gap_s: f64,
     plans: u64,
-    surprise: SurpriseMonitor,
     /// The step whose end has not been seen, and the state at its beginning.
     open: Option<(ShadowStep, RosTime, RobotState)>,
 }
@@ -251,11 +246,11 @@ impl Stepper {
             latent: Latent::zeros(spec.latent_len()),
             goal: Latent::zeros(spec.latent_len()),
             goal_name: name.to_owned(),
-            rollouts: Rollouts::default(),
+            shadow: config.shadow.clone(),
+            judge: Judge::new(Mode::Shadow),
             period_s: 1.0 / spec.rate_hz,
             max_gap_s: config.execution.max_gap_s,
             plans: 0,
-            surprise: SurpriseMonitor::default(),
             open: None,
         };
         stepper.encode(model, goal)?;
@@ -293,12 +288,15 @@ impl Stepper {
         robot: RobotState,
     ) -> Result<Option<ShadowStep>, ReplayError> {
         self.encode(model, picture)?;
-        let ended = match self.open.take() {
-            Some((step, began, from)) => Some(self.end(model, step, (began, from), (stamp, robot))?),
-            None => None,
-        };
         let norm = self.planner.config().energy;
         let energy = latent_energy(self.latent.host(), self.goal.host(), norm);
+        let refused = self.window.push(stamp, &mut self.latent, robot).err();
+        let ended = match self.open.take() {
+            Some((step, began, from)) if refused.is_none() => {
+                Some(self.end(model, step, (began, from), (stamp, robot), energy)?)
+            }
+            open => open.map(|(step, ..)| not_compared(step, NotComparedReason::Gap)),
+        };
         let mut step = ShadowStep {
             stamp_ns: stamp.0,
             task: "replay".to_owned(),
@@ -308,7 +306,8 @@ impl Stepper {
             pose_before: Some(robot.0),
             ..ShadowStep::default()
         };
-        if let Err(error) = self.window.push(stamp, &mut self.latent, robot) {
+        if let Some(error) = refused {
+            self.judge.new_goal();
             step.not_compared = Some(because(NotComparedReason::NoPlan, &error));
             self.open = Some((step, stamp, robot));
             return Ok(ended);
@@ -331,52 +330,43 @@ impl Stepper {
         Ok(ended)
     }
 
-    /// What was done since a step began, from the newest latent and the state there.
+    /// What was done since a step began, now that the picture at its end, of this `energy`, is in the window.
     fn end(
         &mut self,
         model: &mut dyn WorldModel,
         mut step: ShadowStep,
         (began, from): (RosTime, RobotState),
         (stamp, to): (RosTime, RobotState),
+        energy: Option<f64>,
     ) -> Result<ShadowStep, ReplayError> {
         let interval_s = stamp.seconds_since(began);
-        if !(0.0..=self.max_gap_s).contains(&interval_s) {
+        let executed = executed_action(&from, &to).filter(|_| (0.0..=self.max_gap_s).contains(&interval_s));
+        let Some(action) = executed else {
+            self.judge.new_goal();
             let text = format!("the next picture came {interval_s:.3} s later");
             step.not_compared.get_or_insert(because(NotComparedReason::Gap, &text));
             return Ok(step);
-        }
-        let config = self.planner.config();
+        };
         step.interval_s = interval_s;
         step.pose_after = Some(to.0);
-        step.energy_after = latent_energy(self.latent.host(), self.goal.host(), config.energy);
-        let executed = from.action_to(&to);
-        let (comparison, alarm) = (ComparisonConfig::default(), AlarmConfig::default());
-        let still = is_still(&executed, &comparison);
-        let mut moved = ExecutedMove { action: executed.0, ..ExecutedMove::default() };
-        if step.planned.is_some() && executed.is_finite() {
-            // The model still has the problem of this step: nothing was planned since.
-            let horizon = config.horizon;
-            let mut actions: Vec<f32> = executed.0.iter().map(|v| *v as f32).collect();
-            actions.resize(executed.0.len() * horizon, 0.0);
-            model.rollout(&actions, 1, horizon, horizon == 1, &mut self.rollouts)?;
-            let energies = match config.energy {
-                EnergyNorm::L1 => &self.rollouts.energy_l1,
-                EnergyNorm::L2 => &self.rollouts.energy_l2,
-            };
-            moved.energy = energies.first().map(|energy| f64::from(*energy));
-            if horizon == 1 {
-                let error = latent_energy(&self.rollouts.latents, self.latent.host(), EnergyNorm::L1);
-                step.surprise = error.and_then(|error| self.surprise.observe(error, !still, &alarm));
-                step.alarms.extend(step.surprise.and_then(|surprise| surprise_alarm(&surprise, &alarm)));
+        step.energy_after = energy;
+        let norm = self.planner.config().energy;
+        let opinion = match self.window.context_before() {
+            Some(context) => self.judge.ask(model, &context, &self.goal, &action, norm)?,
+            None => None,
+        };
+        let error = opinion.and_then(|_| self.judge.error(self.window.newest()?.0));
+        let made = MadeMove { action, error, opinion, before: step.energy, after: energy };
+        let judged = self.judge.judge(&made, &self.shadow);
+        (step.surprise, step.alarms) = (judged.surprise, judged.alarms.to_vec());
+        step.incumbent = Some(executed_move(&action, opinion));
+        if step.not_compared.is_none() {
+            let planned = step.planned.as_ref().map(|planned| Action(planned.action));
+            match compare(Mode::Shadow, planned.as_ref(), &action, &self.shadow.comparison) {
+                Ok(difference) => step.difference = Some(difference),
+                Err(reason) => step = not_compared(step, reason),
             }
         }
-        if let (Some(planned), false) = (&step.planned, still) {
-            step.difference = difference(&Action(planned.action), &executed, &comparison);
-        } else if still {
-            let text = "the arm did not move";
-            step.not_compared.get_or_insert(because(NotComparedReason::IncumbentIdle, &text));
-        }
-        step.incumbent = Some(moved);
         Ok(step)
     }
 
@@ -386,6 +376,21 @@ impl Stepper {
         step.not_compared.get_or_insert(because(NotComparedReason::Gap, &"the recording ends"));
         Some(step)
     }
+}
+
+fn executed_move(action: &Action, opinion: Option<Opinion>) -> ExecutedMove {
+    ExecutedMove {
+        action: action.0,
+        energy: opinion.map(|opinion| opinion.energy),
+        energy_standing_still: opinion.map(|opinion| opinion.energy_still),
+        command: None,
+    }
+}
+
+/// The step with this reason, if it has none yet.
+fn not_compared(mut step: ShadowStep, reason: NotComparedReason) -> ShadowStep {
+    step.not_compared.get_or_insert(because(reason, &reason.text()));
+    step
 }
 
 fn because(reason: NotComparedReason, text: &dyn std::fmt::Display) -> NotCompared {

@@ -1,13 +1,14 @@
 //! The planner run again over a recording, faster than real time.
 //!
-//! [`plans`] makes recorded plans again from their recorded requests, to the last bit or with other settings; [`frames`]
-//! plans from the pictures and joint states of any recording toward a goal picture; [`trajectory`] reads trajectories in
+//! [`plans`] makes recorded plans again from their recorded requests, to the last bit; [`replan`] with other settings;
+//! [`frames`] plans from the pictures and joint states of any recording toward a goal picture; [`trajectory`] reads trajectories in
 //! NumPy's format.
 
 mod clock;
 pub mod frames;
 pub mod output;
 pub mod plans;
+pub mod replan;
 pub mod trajectory;
 
 use std::path::PathBuf;

@@ -3,6 +3,7 @@
 //! A plan is a function of its request, the settings and the model. The request is recorded, and how many model calls the
 //! deadline allowed; so the same plan comes again, whatever the speed of this machine.
 
+use std::collections::hash_map::Entry;
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::path::Path;
 use std::sync::Arc;
@@ -14,11 +15,10 @@ use super::clock::{BatchClock, DEADLINE};
 use crate::clock::{Clock, MonotonicTime, RosTime, SystemClock};
 use crate::config::{Config, Settings};
 use crate::planner::optimizer::{CandidateBatch, Evaluation};
-use crate::planner::{Plan, PlanRequest, Planner, Stop};
+use crate::planner::{Plan, PlanError, PlanRequest, Planner, Stop};
 use crate::robot::pose::{Action, RobotState};
 use crate::ros::messages::{StringMessage, UInt8MultiArray};
-use crate::shadow::ShadowStep;
-use crate::shadow::log::{LogEvent, LogReader, RawMessage};
+use crate::shadow::log::{AttachmentInfo, LogEvent, LogReader, RawMessage};
 use crate::shadow::recorder::{LatentOf, PlanRecord, latent_from_message};
 use crate::world_model::{Context, Latent, WorldModel};
 
@@ -40,18 +40,11 @@ pub fn are_in(path: &Path) -> Result<bool, ReplayError> {
 /// [`ReplayError`] when one is damaged, or not of this version.
 pub fn configurations(path: &Path, node: &str) -> Result<BTreeMap<usize, Arc<Config>>, ReplayError> {
     let log = LogReader::open(path)?;
-    let mut found = BTreeMap::new();
-    for attachment in log.attachments() {
-        let number = attachment.name.strip_prefix("configuration_").and_then(|rest| rest.strip_suffix(".yaml"));
-        let Some(number) = number.and_then(|number| number.parse().ok()) else { continue };
-        if found.contains_key(&number) {
-            continue;
-        }
+    let settings = |attachment: &AttachmentInfo| {
         let text = String::from_utf8_lossy(&log.attachment(attachment)?).into_owned();
-        let settings = Settings::from_text(node, Path::new(&attachment.name), &text)?;
-        found.insert(number, Arc::clone(settings.config()));
-    }
-    Ok(found)
+        Ok::<_, ReplayError>(Arc::clone(Settings::from_text(node, Path::new(&attachment.name), &text, &[])?.config()))
+    };
+    log.configurations().into_iter().map(|(number, attachment)| Ok((number, settings(attachment)?))).collect()
 }
 
 /// What came of making the plans again.
@@ -71,17 +64,6 @@ pub struct Reproduction {
     pub replayed_s: f64,
 }
 
-/// A plan with what it was made for.
-#[derive(Debug)]
-pub struct Replanned<'a> {
-    /// The request.
-    pub record: &'a PlanRecord,
-    /// The plan made now.
-    pub plan: &'a Plan,
-    /// How long it took, s.
-    pub took_s: f64,
-}
-
 /// Makes all plans again with the settings that they were made with, and compares them bit by bit.
 ///
 /// # Errors
@@ -91,108 +73,101 @@ pub fn reproduce(
     configs: &BTreeMap<usize, Arc<Config>>,
     model: &mut dyn WorldModel,
 ) -> Result<Reproduction, ReplayError> {
-    let clock = Arc::new(BatchClock::default());
-    let watch = SystemClock::new();
-    let mut planners: HashMap<usize, Planner> = HashMap::new();
+    let mut again = Again { configs, clock: Arc::default(), watch: SystemClock::new(), planners: HashMap::new() };
     let mut outcome = Reproduction::default();
-    let mut visit = |request: &Request<'_>, model: &mut dyn WorldModel, outcome: &mut Reproduction| {
+    walk(path, model, &mut outcome, &mut again)?;
+    Ok(outcome)
+}
+
+/// Makes plans as they were made.
+struct Again<'a> {
+    configs: &'a BTreeMap<usize, Arc<Config>>,
+    clock: Arc<BatchClock>,
+    watch: SystemClock,
+    planners: HashMap<usize, Planner>,
+}
+
+impl Visitor for Again<'_> {
+    fn plan(
+        &mut self,
+        request: &Request<'_>,
+        model: &mut dyn WorldModel,
+        outcome: &mut Reproduction,
+    ) -> Result<(), ReplayError> {
         let record = request.record;
         if !request.exact {
-            return leave_out(outcome, "latents were not recorded as f32");
+            outcome.leave_out("latents were not recorded as f32");
+            return Ok(());
         }
-        let Some(config) = configs.get(&record.configuration) else {
-            return leave_out(outcome, "its configuration is not in the recording");
+        let Some(config) = self.configs.get(&record.configuration) else {
+            outcome.leave_out("its configuration is not in the recording");
+            return Ok(());
         };
-        let planner = match planners.entry(record.configuration) {
-            std::collections::hash_map::Entry::Occupied(entry) => entry.into_mut(),
-            std::collections::hash_map::Entry::Vacant(entry) => {
-                let clock: Arc<dyn Clock> = Arc::<BatchClock>::clone(&clock);
+        let planner = match self.planners.entry(record.configuration) {
+            Entry::Occupied(entry) => entry.into_mut(),
+            Entry::Vacant(entry) => {
+                let clock: Arc<dyn Clock> = Arc::<BatchClock>::clone(&self.clock);
                 entry.insert(Planner::new(config.planner.clone(), model.spec(), clock)?)
             }
         };
-        let began = watch.monotonic();
+        let began = self.watch.monotonic();
         let mut same = false;
         // The last call may have been the one candidate for which there was time after the deadline.
         for (calls, once) in [(record.batches, false), (record.batches.saturating_sub(1), true)] {
-            clock.begin();
+            self.clock.begin();
             let mut done = 0;
             let mut observe = |_: &CandidateBatch, _: &Evaluation<'_>| {
                 done += 1;
                 if done == calls {
-                    if once { clock.pass_once() } else { clock.pass() }
+                    if once { self.clock.pass_once() } else { self.clock.pass() }
                 }
             };
             let plan = planner
                 .plan_observed(model, &request.plan_request(Some(DEADLINE)), &mut observe)
-                .map_err(|source| ReplayError::Plan { plan_id: record.plan_id, source: Box::new(source) })?;
+                .map_err(|source| request.failed(source))?;
             same = is_same(record, &plan);
             if same || record.batches < 2 {
                 break;
             }
         }
-        outcome.replayed_s += watch.monotonic().since(began).as_secs_f64();
-        outcome.recorded_s += record.planning_ms * 1e-3;
-        outcome.plans += 1;
-        outcome.identical += usize::from(same);
-        if !same && outcome.different.len() < 20 {
-            outcome.different.push(record.plan_id);
-        }
+        outcome.count(record, same, self.watch.monotonic().since(began).as_secs_f64());
         Ok(())
-    };
-    walk(path, model, &mut outcome, &mut visit, &mut |_| Ok(()))?;
-    Ok(outcome)
+    }
 }
 
-/// Makes all plans again with other settings; `each` gets them and `step` the recorded steps, in the order of the
-/// recording. There is no deadline: this machine is not the one that it was for.
-///
-/// # Errors
-/// [`ReplayError`], also those of `each` and `step`.
-pub fn replan(
-    path: &Path,
-    config: &Config,
-    model: &mut dyn WorldModel,
-    each: &mut dyn FnMut(&Replanned<'_>) -> Result<(), ReplayError>,
-    step: &mut dyn FnMut(ShadowStep) -> Result<(), ReplayError>,
-) -> Result<Reproduction, ReplayError> {
-    let watch = Arc::new(SystemClock::new());
-    let clock: Arc<dyn Clock> = Arc::<SystemClock>::clone(&watch);
-    let mut planner = Planner::new(config.planner.clone(), model.spec(), clock)?;
-    let mut outcome = Reproduction::default();
-    let mut visit = |request: &Request<'_>, model: &mut dyn WorldModel, outcome: &mut Reproduction| {
-        let began = watch.monotonic();
-        let plan = planner
-            .plan(model, &request.plan_request(None))
-            .map_err(|source| ReplayError::Plan { plan_id: request.record.plan_id, source: Box::new(source) })?;
-        let took_s = watch.monotonic().since(began).as_secs_f64();
-        outcome.plans += 1;
-        outcome.replayed_s += took_s;
-        outcome.recorded_s += request.record.planning_ms * 1e-3;
-        outcome.identical += usize::from(is_same(request.record, &plan));
-        each(&Replanned { record: request.record, plan: &plan, took_s })
-    };
-    walk(path, model, &mut outcome, &mut visit, step)?;
-    Ok(outcome)
-}
+impl Reproduction {
+    /// Counts a plan that was made again in `took_s`.
+    pub(super) fn count(&mut self, record: &PlanRecord, same: bool, took_s: f64) {
+        self.replayed_s += took_s;
+        self.recorded_s += record.planning_ms * 1e-3;
+        self.plans += 1;
+        self.identical += usize::from(same);
+        if !same && self.different.len() < 20 {
+            self.different.push(record.plan_id);
+        }
+    }
 
-fn leave_out(outcome: &mut Reproduction, why: &'static str) -> Result<(), ReplayError> {
-    *outcome.left_out.entry(why).or_default() += 1;
-    Ok(())
+    /// Counts a plan that cannot be made again.
+    pub(super) fn leave_out(&mut self, why: &'static str) {
+        *self.left_out.entry(why).or_default() += 1;
+    }
 }
 
 /// A recorded request with its latents at hand.
-struct Request<'a> {
-    record: &'a PlanRecord,
+pub(super) struct Request<'a> {
+    pub record: &'a PlanRecord,
+    pub goal: &'a Latent,
     latents: &'a [Latent],
     states: &'a [RobotState],
     actions: &'a [Action],
-    goal: &'a Latent,
     previous: Option<&'a Plan>,
+    /// The latents are as they were, not rounded.
     exact: bool,
 }
 
 impl Request<'_> {
-    fn plan_request(&self, deadline: Option<MonotonicTime>) -> PlanRequest<'_> {
+    /// The request as the planner takes it.
+    pub fn plan_request(&self, deadline: Option<MonotonicTime>) -> PlanRequest<'_> {
         PlanRequest {
             context: Context { latents: self.latents, states: self.states, actions: self.actions },
             goal: self.goal,
@@ -201,37 +176,58 @@ impl Request<'_> {
             previous: self.previous,
         }
     }
+
+    /// The planner has refused it.
+    pub fn failed(&self, source: PlanError) -> ReplayError {
+        ReplayError::Plan { plan_id: self.record.plan_id, source: Box::new(source) }
+    }
 }
 
-type Visit<'a> = dyn FnMut(&Request<'_>, &mut dyn WorldModel, &mut Reproduction) -> Result<(), ReplayError> + 'a;
+/// What is done with a recording from its beginning to its end.
+pub(super) trait Visitor {
+    /// Takes a request.
+    fn plan(
+        &mut self,
+        request: &Request<'_>,
+        model: &mut dyn WorldModel,
+        outcome: &mut Reproduction,
+    ) -> Result<(), ReplayError>;
+
+    /// Whether messages of this topic and type are wanted besides.
+    fn wants() -> fn(&str, &str) -> bool {
+        |_, _| false
+    }
+
+    /// Takes one of these.
+    fn other(&mut self, _event: LogEvent) -> Result<(), ReplayError> {
+        Ok(())
+    }
+}
 
 /// Goes through the recording and puts each request together.
-fn walk(
+pub(super) fn walk<V: Visitor>(
     path: &Path,
     model: &mut dyn WorldModel,
     outcome: &mut Reproduction,
-    visit: &mut Visit<'_>,
-    step: &mut dyn FnMut(ShadowStep) -> Result<(), ReplayError>,
+    visitor: &mut V,
 ) -> Result<(), ReplayError> {
     let latent_len = model.spec().latent_len();
     let mut known: HashMap<LatentOf, (Latent, bool)> = HashMap::new();
     let mut frames: VecDeque<LatentOf> = VecDeque::new();
-    let wanted = |topic: &str, _: &str| {
-        topic.ends_with(PLAN_TOPIC) || topic.ends_with(LATENT_TOPIC) || crate::shadow::log::is_step(topic)
-    };
-    for event in LogReader::open(path)?.only(wanted) {
+    let besides = V::wants();
+    let own = |topic: &str| topic.ends_with(PLAN_TOPIC) || topic.ends_with(LATENT_TOPIC);
+    for event in LogReader::open(path)?.only(move |topic, kind| own(topic) || besides(topic, kind)) {
         let message = match event? {
-            LogEvent::Step(found) => {
-                step(*found.value)?;
+            LogEvent::Message(message) if own(&message.topic) => message,
+            other => {
+                visitor.other(other)?;
                 continue;
             }
-            LogEvent::Message(message) => message,
-            _ => continue,
         };
         if let Ok(message) = message.decode::<UInt8MultiArray>() {
             let Some((of, numbers, exact)) = latent_from_message(&message) else { continue };
             if numbers.len() != latent_len {
-                leave_out(outcome, "a latent is of another model")?;
+                outcome.leave_out("a latent is of another model");
                 continue;
             }
             if matches!(of, LatentOf::Frame(_)) {
@@ -248,7 +244,7 @@ fn walk(
         let Some(record) = plan_record(&message) else { continue };
         let (task, goal) = record.goal;
         let Some((goal, goal_exact)) = known.get(&LatentOf::Goal(task, goal)).cloned() else {
-            leave_out(outcome, "the latent of its goal is not in the recording (recording.latents)")?;
+            outcome.leave_out("the latent of its goal is not in the recording (recording.latents)");
             continue;
         };
         let mut exact = goal_exact;
@@ -260,7 +256,7 @@ fn walk(
             }
         }
         if latents.is_empty() || latents.len() != record.context_stamps_ns.len() {
-            leave_out(outcome, "a latent of its frames is not in the recording")?;
+            outcome.leave_out("a latent of its frames is not in the recording");
             continue;
         }
         let states: Vec<RobotState> = record.states.iter().copied().map(RobotState).collect();
@@ -268,14 +264,14 @@ fn walk(
         let previous = record.previous.as_deref().map(plan_of);
         let request = Request {
             record: &record,
+            goal: &goal,
             latents: &latents,
             states: &states,
             actions: &actions,
-            goal: &goal,
             previous: previous.as_ref(),
             exact,
         };
-        visit(&request, model, outcome)?;
+        visitor.plan(&request, model, outcome)?;
     }
     Ok(())
 }
@@ -303,7 +299,8 @@ fn plan_of(candidate: &[f64]) -> Plan {
     }
 }
 
-fn is_same(record: &PlanRecord, plan: &Plan) -> bool {
+/// Whether a plan agrees with the recorded one in every bit.
+pub(super) fn is_same(record: &PlanRecord, plan: &Plan) -> bool {
     let bits = |numbers: &[f64; 7]| numbers.map(f64::to_bits);
     record.energy.to_bits() == plan.energy.to_bits()
         && record.planned.len() == plan.actions.len()

@@ -92,11 +92,13 @@ pub fn replay(
     out: &mut StepLog,
 ) -> Result<u64, ReplayError> {
     let Some(goal) = trajectory.pictures.last() else { return Ok(0) };
+    out.goal(goal)?;
     let mut stepper = Stepper::new(config, model, "last picture of the trajectory", goal)?;
     let step_ns = (1e9 / model.spec().rate_hz) as i64;
     let mut steps = 0;
     let mut stamp = RosTime(0);
     for (picture, state) in trajectory.pictures.iter().zip(&trajectory.states) {
+        out.picture(picture, stamp)?;
         if let Some(step) = stepper.observe(model, stamp, picture, *state)? {
             out.step(step)?;
             steps += 1;

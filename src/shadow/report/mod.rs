@@ -121,6 +121,8 @@ struct Shown {
     /// The frame at the end of the interval.
     after: Result<Embedded, String>,
     goal: Result<Embedded, String>,
+    /// How much later than the step's beginning and end these two were taken, ms.
+    apart_ms: (i64, i64),
 }
 
 impl Report {

@@ -34,6 +34,8 @@ const MAX_ATTACHMENT: u64 = 32 << 20;
 const BEFORE_NS: i64 = 10_000_000_000;
 /// A frame whose stamp is further than this from the asked one is another, ns.
 const OTHER_FRAME_NS: i64 = 300_000_000;
+/// The stamp of one and the same frame may be rounded by so much, ns.
+const SAME_FRAME_NS: i64 = 1_000_000;
 /// Where the recorder says what ran.
 const IDENTITY: &str = "vjepa_planner";
 
@@ -157,7 +159,9 @@ impl First {
         }
         let mut configuration = String::new();
         // Settings may change while it runs: the last ones are shown.
-        if let Some(info) = reader.attachments().iter().rfind(|info| is_configuration(info)) {
+        let last = reader.configurations().into_iter().next_back().map(|(_, info)| info);
+        let last = last.or_else(|| reader.attachments().iter().rfind(|info| is_configuration(info)));
+        if let Some(info) = last.filter(|info| info.length <= MAX_ATTACHMENT) {
             match reader.attachment(info) {
                 Ok(bytes) => configuration = String::from_utf8_lossy(&bytes).into_owned(),
                 Err(error) => problems.say(error.to_string()),
@@ -275,10 +279,11 @@ impl First {
     }
 }
 
+/// Whether this is a configuration, of a recording that names it in its own way.
 fn is_configuration(info: &AttachmentInfo) -> bool {
     let yaml = info.name.ends_with(".yaml") || info.name.ends_with(".yml");
     let ours = info.name.starts_with("configuration") || info.name.contains("planner");
-    yaml && ours && info.length <= MAX_ATTACHMENT
+    yaml && ours
 }
 
 /// The parameters of a parameter file by their full names, whatever its node's name is.
@@ -331,7 +336,9 @@ fn clean(step: &mut ShadowStep) -> bool {
     }
     step.incumbent = step.incumbent.take().filter(|m| m.action.iter().all(|value| within(*value, FURTHEST)));
     if let Some(incumbent) = &mut step.incumbent {
-        incumbent.energy = incumbent.energy.take().filter(|value| within(*value, MOST));
+        for value in [&mut incumbent.energy, &mut incumbent.energy_standing_still] {
+            *value = value.take().filter(|value| within(*value, MOST));
+        }
     }
     step.difference = step.difference.take().filter(|difference| {
         within(difference.translation_mm, MOST)
@@ -370,7 +377,7 @@ impl Shown {
     fn find(moment: Moment, logs: &[LogSummary]) -> Self {
         let step = &moment.step;
         let end_ns = step.stamp_ns.saturating_add(seconds_ns(step.interval_s));
-        let (mut frame, mut after) = (Nearest::new(step.stamp_ns), Nearest::new(end_ns));
+        let (mut frame, mut after) = (Nearest::before(step.stamp_ns), Nearest::after(end_ns));
         let mut goal = Err("no goal".to_owned());
         if let Some(log) = logs.get(moment.log) {
             match LogReader::open(&log.path) {
@@ -390,8 +397,9 @@ impl Shown {
                 Err(error) => goal = Err(error.to_string()),
             }
         }
+        let apart_ms = (frame.apart_ms(), after.apart_ms());
         let after = if step.interval_s > 0.0 { after.picture() } else { Err("nothing was watched".to_owned()) };
-        Self { frame: frame.picture(), after, goal, moment }
+        Self { frame: frame.picture(), after, apart_ms, goal, moment }
     }
 }
 
@@ -399,23 +407,42 @@ fn seconds_ns(seconds: f64) -> i64 {
     if seconds.is_finite() { (seconds.clamp(0.0, 60.0) * 1e9) as i64 } else { 0 }
 }
 
-/// The frame whose stamp is the nearest to one.
+/// The frame whose stamp is the nearest to one, on that side of it where something may have happened in between: the
+/// recorder does not keep every frame, and of a bumped camera one picture has to be from before and one from after.
 struct Nearest {
     stamp_ns: i64,
+    /// Frames after the stamp are wanted rather than those before.
+    after: bool,
     found: Option<(u64, LoggedFrame)>,
 }
 
 impl Nearest {
-    fn new(stamp_ns: i64) -> Self {
-        Self { stamp_ns, found: None }
+    fn before(stamp_ns: i64) -> Self {
+        Self { stamp_ns, after: false, found: None }
+    }
+
+    fn after(stamp_ns: i64) -> Self {
+        Self { stamp_ns, after: true, found: None }
     }
 
     fn offer(&mut self, frame: &LoggedFrame) {
         let Ok(stamp) = frame.stamp() else { return };
         let apart = stamp.0.abs_diff(self.stamp_ns);
-        if apart <= OTHER_FRAME_NS as u64 && self.found.as_ref().is_none_or(|(nearest, _)| apart < *nearest) {
-            self.found = Some((apart, frame.clone()));
+        if apart > OTHER_FRAME_NS as u64 {
+            return;
         }
+        let late = stamp.0.saturating_sub(self.stamp_ns);
+        let wrong_side = if self.after { late < -SAME_FRAME_NS } else { late > SAME_FRAME_NS };
+        let badness = apart + if wrong_side { OTHER_FRAME_NS as u64 } else { 0 };
+        if self.found.as_ref().is_none_or(|(least, _)| badness < *least) {
+            self.found = Some((badness, frame.clone()));
+        }
+    }
+
+    /// How much later than the stamp the frame was taken, ms.
+    fn apart_ms(&self) -> i64 {
+        let stamp = self.found.as_ref().and_then(|(_, frame)| frame.stamp().ok());
+        stamp.map_or(0, |stamp| stamp.0.saturating_sub(self.stamp_ns) / 1_000_000)
     }
 
     fn picture(self) -> Result<Embedded, String> {

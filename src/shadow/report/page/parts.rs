@@ -7,7 +7,7 @@ use maud::{Markup, html};
 use super::super::chart;
 use super::super::directions::{Angles, Rose};
 use super::super::figures::Figures;
-use super::super::statistics::{ACCURACY, Distribution};
+use super::super::statistics::{ACCURACY, Distribution, Rate};
 use super::super::timeline::ALARMS;
 use super::super::{LogSummary, Report};
 use super::{
@@ -164,8 +164,8 @@ pub fn tables(report: &Report) -> Markup {
             div.card.scroll { (reasons(total)) }
             div.card.scroll { (alarm_table(total)) }
             div.card { (planning(total)) }
-            @if total.tasks.len() > 1 { div.card.scroll { (tasks(total)) } }
         }
+        @if total.tasks.len() > 1 { (tasks(total)) }
         p.note {
             "The interval of the agreement takes into account that steps which follow each other are alike: the "
             (count(total.compared())) " compared steps tell as much as " (count(total.agree.effective().round() as u64))
@@ -298,21 +298,55 @@ fn planning(total: &Figures) -> Markup {
 }
 
 fn tasks(total: &Figures) -> Markup {
+    let mut tasks: Vec<(&String, &Rate)> = total.tasks.iter().collect();
+    tasks.sort_by_cached_key(|(task, _)| in_order(task));
+    // Beside each other where there is room.
+    let each = if tasks.len() > 6 { tasks.len().div_ceil(2) } else { tasks.len() };
     html! {
-        table {
-            caption { "By task" }
-            thead { tr { td {} th scope="col" { "compared" } th scope="col" { "agree" } th scope="col" { "at 95 % confidence" } } }
-            tbody {
-                @for (task, rate) in &total.tasks {
-                    tr {
-                        th.wide scope="row" { (if task.is_empty() { "no name" } else { task }) }
-                        td { (count(rate.counts().1)) } td { (percent(rate.counts().0, rate.counts().1)) }
-                        td { @if let Some((low, high)) = rate.interval() { (percents(low)) " to " (percents(high)) } }
+        div.columns {
+            @for (number, part) in tasks.chunks(each.max(1)).enumerate() {
+                div.card.scroll {
+                    table {
+                        caption { "By task" @if number > 0 { ", continued" } }
+                        thead { tr {
+                            td {} th scope="col" { "compared" } th scope="col" { "agree" } th scope="col" { "95 % interval" }
+                        } }
+                        tbody {
+                            @for (task, rate) in part {
+                                tr {
+                                    th.wide scope="row" { (if task.is_empty() { "no name" } else { task }) }
+                                    td { (count(rate.counts().1)) } td { (percent(rate.counts().0, rate.counts().1)) }
+                                    td { @if let Some((low, high)) = rate.interval() { (span(low, high)) } }
+                                }
+                            }
+                        }
                     }
                 }
             }
         }
     }
+}
+
+/// `54–95 %`
+fn span(low: f64, high: f64) -> String {
+    let low = percents(low);
+    format!("{}–{}", low.trim_end_matches([' ', '\u{a0}', '%']), percents(high))
+}
+
+/// `leg 2` comes before `leg 10`.
+fn in_order(name: &str) -> Vec<(String, u64)> {
+    let mut parts = vec![(String::new(), 0_u64)];
+    let mut in_number = false;
+    for letter in name.chars() {
+        match (letter.to_digit(10), in_number, parts.last_mut()) {
+            (Some(digit), _, Some((_, number))) => *number = number.saturating_mul(10).saturating_add(digit.into()),
+            (None, false, Some((text, _))) => text.push(letter),
+            (None, _, _) => parts.push((letter.to_string(), 0)),
+            (_, _, None) => {}
+        }
+        in_number = letter.is_ascii_digit();
+    }
+    parts
 }
 
 /// A row per recording.
@@ -541,5 +575,23 @@ fn of(logs: &[&str]) -> String {
         [first, second] => format!("{first} and {second}"),
         [first, ..] => format!("{first} and {} others", logs.len() - 1),
         [] => String::new(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_in_names_are_in_their_order() {
+        let mut names = ["leg 10", "leg 2", "", "9", "10 b", "10 a", "leg", "leg 2 left"];
+        names.sort_by_cached_key(|name| in_order(name));
+        assert_eq!(names, ["", "9", "10 a", "10 b", "leg", "leg 2", "leg 2 left", "leg 10"]);
+        let _no_overflow = in_order("99999999999999999999999999");
+    }
+
+    #[test]
+    fn a_span_names_the_unit_once() {
+        assert_eq!(span(0.54, 0.95), format!("54–{}", percents(0.95)));
     }
 }

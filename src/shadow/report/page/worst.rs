@@ -57,8 +57,8 @@ fn moment(place: usize, shown: &Shown, log: &LogSummary, several: bool) -> Marku
             }
             (badges(step))
             div.pictures {
-                (picture(&shown.frame, "Camera, when it was planned", "The frame that was planned from", drawn.as_ref()))
-                (picture(&shown.after, "Camera, after the executed move", "The frame at the end of the interval", None))
+                (picture(&shown.frame, &caption(FRAME, shown.apart_ms.0), "The camera's frame", drawn.as_ref()))
+                (picture(&shown.after, &caption(AFTER, shown.apart_ms.1), "The frame at the end of the interval", None))
                 (picture(&shown.goal, "Goal", "The goal image", None))
             }
             p.note {
@@ -72,6 +72,18 @@ fn moment(place: usize, shown: &Shown, log: &LogSummary, several: bool) -> Marku
             }
             (details(step))
         }
+    }
+}
+
+const FRAME: &str = "Camera, when it was planned";
+const AFTER: &str = "Camera, after the executed move";
+
+/// What a picture shows, and when it was taken if not at that moment.
+fn caption(what: &str, apart_ms: i64) -> String {
+    match apart_ms {
+        ..=-20 => format!("{what} ({} ms earlier)", -apart_ms),
+        20.. => format!("{what} ({apart_ms} ms later)"),
+        _ => what.to_owned(),
     }
 }
 
