@@ -59,7 +59,7 @@ def arguments() -> list[DeclareLaunchArgument]:
 def simulator(context: LaunchContext) -> list:
     """The simulated arm, and what gives it scenes and the planner tasks."""
     python = LaunchConfiguration("python").perform(context)
-    # Not ROS's Python packages, which may be of another version of Python; nor what lies where launch was called.
+    # Not the Python packages of ROS, nor modules that lie where launch was called.
     surroundings = {"PYTHONPATH": str(SHARE / "python"), "PYTHONSAFEPATH": "1", "PYTHONUNBUFFERED": "1"}
     arm = ExecuteProcess(
         cmd=[python, "-m", "sim"],
