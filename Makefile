@@ -189,7 +189,8 @@ test-v4l2: ## V4L2 cameras against a kernel's driver, in a virtual machine (QEMU
 
 .PHONY: test-gstreamer
 test-gstreamer: ## GStreamer pipelines: test pattern, files, RTSP on loopback (needs GStreamer's headers and plugins)
-	VJEPA_GSTREAMER_REQUIRED=1 cargo test $(CARGO_FLAGS) --features gstreamer --lib --test gstreamer gstreamer
+	cargo test $(CARGO_FLAGS) --features gstreamer --lib camera::gstreamer
+	VJEPA_GSTREAMER_REQUIRED=1 cargo test $(CARGO_FLAGS) --features gstreamer --test gstreamer
 
 MINUTES ?= 30
 REALTIME ?=
