@@ -174,7 +174,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     let handed_ms = at(&handing_over, 0.5);
     println!("handing a plan over: p50 {handed_ms:.3} ms, {:.2} % of a plan", 100.0 * handed_ms / at(&without, 0.5));
     let recorded_s = wall_s / 2.0;
-    println!("recorder thread: {:.2} % of a core over {recorded_s:.0} s of recording", 100.0 * cpu_s / recorded_s);
+    println!("recorder thread: {:.2} % of a core over {wall_s:.0} s, half of which recorded", 100.0 * cpu_s / wall_s);
     let stats = handle.stats();
     println!(
         "written: {} messages, {:.2} MB/s; dropped: {}",
